@@ -1,0 +1,254 @@
+"""What an author writes: `define`, `claim`, `derivation`, `refute`. An equation is displayed only if it was just checked.
+
+    define("return", R(τ), Σ(γ**t * r[t], (t, 0, T)))
+    claim("log-derivative", grad(P(τ)), P(τ) * grad(log(P(τ))), by=any_size)
+    derivation("policy-gradient", grad(J(θ)), (grad(Σ(P(τ) * R(τ), τ)), "the mean over trajectories, written out"), ...)
+
+The LaTeX is printed from the very trees that were checked; there is no way to pass one's own. The level of
+proof comes from the prover that decided (`by`), and of a derivation from its weakest step.
+"""
+import functools
+import time
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from .carriers import Point
+from .definitions import STANDARD
+from .display import Displayed
+from .errors import Refuted, describe
+from .horizon import Horizon
+from .language import Estimate
+from .mdp import FiniteMDP, On
+from .plain import text
+from .printing import latex
+from .samples import IID
+from .sums import Softmax, Sums
+
+STRENGTH = "RFP"                                       # from the weakest level to the strongest
+
+BOOK = {}                                              # every equation of this process by id; running a cell again replaces it
+
+
+@functools.cache
+def exact():
+    """The standard worlds: a random rational point with 3 states, 2 actions and 3 steps to refute fast,
+    then every MDP with 2 states, 2 actions and 2 steps."""
+    return On(FiniteMDP(3, 2, 2, carrier=Point), FiniteMDP(2, 2, 1))
+
+
+any_size = Sums()                                      # finite sets of every size
+softmax = Softmax()                                    # the same, for softmax policies and one component of the gradient
+any_sample = IID(unfold={Estimate: STANDARD[Estimate].unfold})   # independent samples, every sample size
+any_horizon = Horizon                                  # every horizon; any_horizon(given=[claims proved before])
+
+
+def prover(by):
+    return exact() if by is None else by() if by is Horizon else by
+
+
+def decide(where, lhs, rhs, by, show=None):
+    """Raise `Refuted` unless lhs = rhs; the witness is the most readable one that the prover has."""
+    difference = by(lhs, rhs)
+    if difference != 0:
+        if isinstance(by, On) and len(by.worlds) > 1:
+            difference = On(by.worlds[-1])(lhs, rhs) or difference
+        raise Refuted(where, show[0] if show else lhs, show[1] if show else rhs, difference)
+
+
+@dataclass(repr=False)
+class Claim(Displayed):
+    """`lhs = rhs`, decided by a prover. `where` maps a symbol to the expressions that it may stand for."""
+
+    id: str
+    lhs: sp.Expr
+    rhs: sp.Expr
+    by: object
+    says: str = ""
+    where: dict = field(default_factory=dict)
+    seconds: float = field(default=0.0, compare=False)
+    kind = "claim"
+
+    @property
+    def level(self):
+        return self.by.level
+
+    def instances(self, lhs=None, rhs=None):
+        """The equations that this claim stands for: one for each value of the symbols in `where`."""
+        pairs = [(self.lhs if lhs is None else lhs, self.rhs if rhs is None else rhs)]
+        for symbol, values in self.where.items():
+            pairs = [(x.xreplace({symbol: value}), y.xreplace({symbol: value})) for x, y in pairs for value in values]
+        return pairs
+
+    def residual(self, lhs=None, rhs=None):
+        """0 if the claim holds (or would hold with another side), else the first difference."""
+        return next((z for z in (self.by(*pair) for pair in self.instances(lhs, rhs)) if z != 0), 0)
+
+    def check(self):
+        start = time.perf_counter()
+        for lhs, rhs in self.instances():
+            decide(f"{self.id} is refuted", lhs, rhs, self.by)
+        self.seconds = time.perf_counter() - start
+        return self
+
+    def links(self):
+        """The equations to check, mutate and cross-examine."""
+        return [self]
+
+    def latex(self):
+        out = f"{latex(self.lhs)} = {latex(self.rhs)}"
+        for symbol, values in self.where.items():
+            out += r" \qquad %s \in \Big\{ %s \Big\}" % (latex(symbol), r",\; ".join(map(latex, values)))
+        return out
+
+    def text(self):
+        return self.says or f"{text(self.lhs)} = {text(self.rhs)}"
+
+    def how(self):
+        return self.by.describe()
+
+
+@dataclass(repr=False)
+class Defined(Displayed):
+    """A definition of the book, as the readers use it."""
+
+    id: str
+    left: sp.Expr
+    body: sp.Expr
+    base: sp.Expr | None = None
+    says: str = ""
+    seconds: float = field(default=0.0, compare=False)
+    kind, level = "definition", None
+
+    def links(self):
+        return []
+
+    def latex(self):
+        out = f"{latex(self.left)} = {latex(self.body)}"
+        if self.base is not None:
+            out += r", \qquad %s = %s" % (latex(self.left.func(0, *self.left.args[1:])), latex(self.base))
+        return out
+
+    def text(self):
+        return self.says or f"{text(self.left)} := {text(self.body)}"
+
+    def how(self):
+        return "a definition: what every check of the book reads in its place"
+
+
+@dataclass
+class Step:
+    """One line of a derivation: the expression, the reason, and the prover of the step into it."""
+
+    expr: sp.Expr
+    reason: str | None = None
+    by: object = None
+
+
+@dataclass(repr=False)
+class Derivation(Displayed):
+    """A chain of equal expressions, each step checked for itself."""
+
+    id: str
+    lines: list
+    says: str = ""
+    seconds: float = field(default=0.0, compare=False)
+    kind = "claim"
+
+    @property
+    def level(self):
+        return min((line.by.level for line in self.lines[1:]), key=STRENGTH.index)
+
+    def links(self):
+        """Each step as a claim of its own, and the whole as the claim first = last."""
+        pairs = zip(self.lines, self.lines[1:], strict=False)
+        return [Claim(f"{self.id}, step {k}", x.expr, y.expr, y.by, y.reason) for k, (x, y) in enumerate(pairs, 1)]
+
+    def check(self):
+        start = time.perf_counter()
+        for k, link in enumerate(self.links(), 1):
+            decide(f"{self.id}, step {k} ({link.says}) is refuted", link.lhs, link.rhs, link.by)
+        self.seconds = time.perf_counter() - start
+        return self
+
+    @property
+    def lhs(self):
+        return self.lines[0].expr
+
+    @property
+    def rhs(self):
+        return self.lines[-1].expr
+
+    def latex(self):
+        first, second, *rest = self.lines
+        rows = [f"{latex(first.expr)} &= {latex(second.expr)}"] + [f"&= {latex(x.expr)}" for x in rest]
+        return self.aligned(rows)
+
+    def steps(self):
+        return [{"latex": latex(x.expr), "reason": x.reason} for x in self.lines]
+
+    def text(self):
+        return self.says or f"{text(self.lhs)} = {text(self.rhs)}"
+
+    def how(self):
+        return f"{len(self.lines) - 1} steps; " + min((x.by for x in self.lines[1:]), key=lambda by: STRENGTH.index(by.level)).describe()
+
+
+def register(equation):
+    BOOK[equation.id] = equation
+    return equation
+
+
+def claim(id, lhs, rhs, by=None, says="", where=None):
+    """Check lhs = rhs and display it. `by`: nothing (finite MDPs), any_size, softmax, any_sample, any_horizon, ..."""
+    values = {x: [sp.sympify(v) for v in choices] for x, choices in (where or {}).items()}
+    return register(Claim(id, sp.sympify(lhs), sp.sympify(rhs), prover(by), says, values).check())
+
+
+def define(id, left, body, base=None, says=""):
+    """Display a definition of the book. It must be the one that the readers use (`definitions.STANDARD`)."""
+    left, body = sp.sympify(left), sp.sympify(body)
+    known = STANDARD.get(type(left))
+    if known is None:
+        raise KeyError(f"{type(left).__name__} has no definition in rlbook.derive.definitions")
+    base = None if base is None else sp.sympify(base)
+    if (left, body, base) != (known.left, known.body, known.base):
+        raise Refuted(f"{id} is not the definition of the book", body, known.body, f"the book has {text(known.left)} := {text(known.body)}")
+    return register(Defined(id, left, body, base, says))
+
+
+def derivation(id, start, *steps, by=None, says=""):
+    """Check and display a chain of equalities. A step is (expression, reason) or (expression, reason, prover)."""
+    if not steps:
+        raise ValueError(f"{id}: a derivation has at least one step, (expression, reason)")
+    lines = [Step(sp.sympify(start))]
+    for step in steps:
+        if not 2 <= len(step) <= 3 or not isinstance(step[1], str) or not step[1]:
+            raise ValueError(f"{id}: a step is (expression, reason) or (expression, reason, prover), not {step}")
+        lines.append(Step(sp.sympify(step[0]), step[1], prover(step[2] if len(step) == 3 else by)))
+    return register(Derivation(id, lines, says).check())
+
+
+def refute(lhs, rhs, by=None):
+    """Show that lhs = rhs is false: the two sides and the smallest witness. Raises if it turns out to be true."""
+    lhs, rhs, by = sp.sympify(lhs), sp.sympify(rhs), prover(by)
+    try:
+        decide("refuted", lhs, rhs, by)
+    except Refuted as found:
+        return Refutation(lhs, rhs, found)
+    raise ValueError(f"this is true, and cannot be refuted: {text(lhs)} = {text(rhs)}")
+
+
+@dataclass(repr=False)
+class Refutation:
+    """A statement that is false, with its counterexample. It has no number and no level."""
+
+    lhs: sp.Expr
+    rhs: sp.Expr
+    found: Refuted
+
+    def _repr_latex_(self):
+        return f"$$\n{latex(self.lhs)} \\;\\ne\\; {latex(self.rhs)}\n$$"
+
+    def __repr__(self):
+        return f"{text(self.lhs)} ≠ {text(self.rhs)}: left - right = {describe(self.found.difference)}"

@@ -1,0 +1,265 @@
+"""The language of the book: sympy trees that mean what a paper means and evaluate nothing.
+
+Every object below is an ordinary sympy expression, so `xreplace`, `preorder_traversal` and therefore
+mutation work on it. Nothing here knows how to compute a value: the *readers* (`mdp`, `sums`, `samples`,
+`horizon`, `induction`, `cases`, `gaussian`, `numeric`, `tensors`, `printing`) give a tree its meaning.
+
+Conventions, the text's own: a trajectory is τ = (s_0, a_0, r_0, ..., s_T, a_T, r_T, s_{T+1}); t runs from
+0 to T; r_t = r(s_t, a_t, s_{t+1}); R(τ) = Σ_t γ^t r_t.
+
+    a[t], s[t], r[t]     what happened at time t on the trajectory that is being spoken of
+    a_, s_, s_new        an action, a state, a next state: bound by a sum, or "for every"
+    π(a_, s_)            π_θ(a | s)            p(s_new, s_, a_)     P(s' | s, a)
+    E[X], E[X, s[t]]     E over trajectories, E given s_t      E(π(a_, s_))[X]   E over one action
+    Σ(X, (t, 0, T))      a sum over an index    Σ(X, a_), Σ(X, τ)   a sum over a finite set
+    grad(X)              ∇_θ X                  grad(X, θ[b_])       ∂X/∂θ_b
+"""
+import sympy as sp
+
+# -- indices and scalars -----------------------------------------------------------------------------
+t, l, k, n, h = sp.symbols("t l k n h", integer=True)
+i, j = sp.symbols("i j", integer=True)
+T = sp.Symbol("T", integer=True, nonnegative=True)
+N, G = sp.symbols("N G", integer=True, positive=True)
+γ, λ, α, ε, β = sp.symbols("gamma lambda alpha varepsilon beta", positive=True)
+θ = sp.IndexedBase("theta")
+τ = sp.Symbol("tau")
+a, s, r = (sp.IndexedBase(name) for name in "asr")
+a_, b_, s_, s_new = sp.Symbol("a"), sp.Symbol("b"), sp.Symbol("s"), sp.Symbol("s'")
+x_ = sp.Symbol("x")                                    # an outcome of any finite random experiment
+
+log, exp = sp.log, sp.exp
+
+
+# -- named functions ---------------------------------------------------------------------------------
+class Head(sp.Function):
+    """A named function of the book. `rank` orders the factors of a product: small ranks are printed first."""
+    tex, rank, bar, up = "", 58, r",\, ", None
+
+    @classmethod
+    def eval(cls, *args):
+        return None
+
+    def _latex(self, printer, exp=None):
+        args = printer.arguments(self)
+        power = "" if exp is None else "^{%s}" % exp
+        return f"{self.tex}{power}({args})" if args else f"{self.tex}{power}"
+
+
+def head(name, tex=None, rank=58, bar=r",\, ", base=Head):
+    """A new head; `tex` is how it prints, `bar` separates its first argument from what it depends on."""
+    return type(name, (base,), {"tex": tex or name, "rank": rank, "bar": bar})
+
+
+class Distribution(Head):
+    """A probability of its first argument given the others: it sums to one over the first."""
+
+
+class Trained(Distribution):
+    """A distribution that depends on θ, smoothly and without zeros: it has a score ∇ log."""
+
+
+MID = r" \mid "
+π = head("pi", r"\pi_\theta", 20, MID, Trained)
+π_old = head("pi_old", r"\pi_{\mathrm{old}}", 20, MID, Distribution)
+π_ref = head("pi_ref", r"\pi_{\mathrm{ref}}", 20, MID, Distribution)
+q = head("q", r"p_\theta", 20, MID, Trained)           # the distribution of one random outcome x
+ρ0 = head("rho_0", r"\rho_0", 10, MID, Distribution)   # where trajectories start
+p = head("p", "P", 15, MID, Distribution)              # the dynamics, p(s', s, a) = P(s' | s, a)
+
+
+class P(Head):
+    """P(τ | θ): the probability of a whole trajectory."""
+    tex, rank = "P", 10
+
+    def _latex(self, printer, exp=None):
+        power = "" if exp is None else "^{%s}" % exp
+        return rf"P{power}({printer._print(self.args[0])} \mid \theta)"
+
+
+class J(Head):
+    """J(π_θ): the expected return."""
+    tex, rank = "J", 60
+
+    def _latex(self, printer, exp=None):
+        power = "" if exp is None else "^{%s}" % exp
+        return rf"J{power}(\pi_{{{printer._print(self.args[0])}}})"
+
+
+R = head("R", "R", 62)                                 # the return of a trajectory
+reward = head("r", "r", 58)                            # reward(s, a, s'): the function behind r[t]
+V = head("V", r"V^{\pi}", 62)
+Q = head("Q", r"Q^{\pi}", 62)
+A = head("A", r"A^{\pi}", 62)
+Vhat = head("Vhat", "V", 62)                           # any function of the state: a learned critic
+b = head("b", "b", 62)                                 # any baseline
+f = head("f", "f", 62)                                 # any function of an outcome
+Φ = sp.IndexedBase("Phi")                              # what multiplies the score at time t
+D = sp.Symbol("D")                                     # a data set: N trajectories, drawn independently
+
+
+class ToGo(Head):
+    """A function of a state when `h` steps are left, defined by recursion over h: `V_togo(h, s)` prints V_h(s)."""
+    rank = 62
+
+    def _latex(self, printer, exp=None):
+        steps, *rest = map(printer._print, self.args)
+        power = "" if exp is None else "^{%s}" % exp
+        return "%s_{%s}%s(%s)" % (self.tex, steps, power, ", ".join(rest))
+
+
+V_togo = head("V_togo", "V", 62, base=ToGo)            # expected return of h steps
+N_togo = head("N_togo", "N", 62, base=ToGo)            # total probability of all continuations of h steps
+U_togo = head("U_togo", "U", 62, base=ToGo)            # expected sum of h scores
+G_togo = head("G_togo", "G", 62, base=ToGo)            # expected product of the h scores' sum and the return
+
+
+class Estimate(Head):
+    """ĝ: the sample mean over a data set, a random vector."""
+    tex, rank = r"\hat g", 40
+
+    def _latex(self, printer, exp=None):
+        return r"\hat g" if exp is None else r"\hat g^{%s}" % exp
+
+
+class Ascent(Head):
+    """θ_{k+1}: the parameters after one step of gradient ascent."""
+    tex, rank = r"\theta_{k + 1}", 61
+
+
+θ_next = Ascent()
+
+
+# -- operators ---------------------------------------------------------------------------------------
+class Operator(sp.Expr):
+    """An operator that sympy must carry and never evaluate. Each is printed by `printing.Printer`."""
+    is_commutative = True
+    rank = 40
+
+
+class Grad(Operator):
+    """`Grad(X)` is ∇_θ X; `Grad(X, θ[b])` is one component, ∂X/∂θ_b."""
+
+
+class Expect(Operator):
+    """`Expect(X)`: over trajectories of π_θ; `Expect(X, s[t], a[t])`: given s_t and a_t."""
+    rank = 45
+
+
+class Under(Operator):
+    """`Under(X, π(a, s))` = Σ_a π(a | s) X: over the first argument of one distribution."""
+    rank = 45
+
+
+class Variance(Operator):
+    """Var[X] over trajectories (for a vector: along any fixed direction)."""
+    rank = 45
+
+
+class VarianceUnder(Operator):
+    """Var of X over the first argument of one distribution."""
+    rank = 45
+
+
+class Over(Operator):
+    """A sum over a finite set; which set is known from the symbol's letter: `Over(X, a)`, `Over(X, τ)`."""
+    rank = 42
+
+
+class SampleSum(Operator):
+    """`SampleSum(X)` = Σ_{τ in D} X(τ): over the N independent trajectories of a data set."""
+    rank = 42
+
+
+class StopGradient(Operator):
+    """sg[X]: the value of X, treated as a constant by ∇."""
+
+
+class AtOld(Operator):
+    """The value at θ_old = θ, taken after any gradient inside."""
+
+
+class Slope(Operator):
+    """`Slope(X, α)`: d/dα of X at α = 0, where X holds θ_{k+1} = θ_k + α v."""
+
+
+class SquaredNorm(Operator):
+    """‖∇X‖²: the sum of the squares of all components of a gradient."""
+    rank = 44
+
+
+class Shifted(Operator):
+    """θ + α v: the parameters after a step of size α along v."""
+    rank = 61
+
+
+class Clip(sp.Function):
+    """clip(x, low, high)."""
+    nargs = 3
+
+    @classmethod
+    def eval(cls, *args):
+        return None
+
+
+# -- how an author writes them -----------------------------------------------------------------------
+class Bracket:
+    """`E[X]`, `E[X, s[t]]` and `E(π(a_, s_))[X]` read as mathematics."""
+
+    def __init__(self, whole, under, given=None):
+        self._whole, self._under, self._given = whole, under, given
+
+    def __call__(self, distribution):
+        if not isinstance(distribution, Distribution):
+            raise TypeError(f"an expectation needs a distribution such as π(a_, s_), not {distribution}")
+        return Bracket(self._whole, self._under, distribution)
+
+    def __getitem__(self, item):
+        body, *given = map(sp.sympify, item if isinstance(item, tuple) else (item,))
+        if self._given is not None:
+            if given:
+                raise TypeError("condition inside the distribution, not inside the bracket")
+            return self._under(body, self._given)
+        return self._whole(body, *given)
+
+
+E, Var = Bracket(Expect, Under), Bracket(Variance, VarianceUnder)
+
+
+class _StopGradient:
+    def __getitem__(self, body):
+        return StopGradient(sp.sympify(body))
+
+
+sg = _StopGradient()
+
+
+def grad(body, *component):
+    """∇_θ of `body`, or its component `θ[b]`."""
+    return Grad(sp.sympify(body), *component)
+
+
+def norm2(gradient):
+    """‖∇X‖² of `grad(X)`."""
+    if not isinstance(gradient, Grad):
+        raise TypeError(f"norm2 takes a gradient, not {gradient}")
+    return SquaredNorm(gradient)
+
+
+def Σ(body, *limits):
+    """A sum over an index (t, low, high), over a finite set (a_, s_new, τ), or over the data set (D)."""
+    body = sp.sympify(body)
+    for limit in reversed(limits):
+        if limit == D:
+            body = SampleSum(body)
+        else:
+            body = Over(body, limit) if isinstance(limit, sp.Symbol) else sp.Sum(body, limit)
+    return body
+
+
+def Π(body, limit):
+    """A product over an index (t, low, high)."""
+    return sp.Product(sp.sympify(body), limit)
+
+
+now = Grad(log(π(a[t], s[t])))                         # the score of the action taken at time t
