@@ -32,9 +32,9 @@ BOOK = {}                                              # every equation of this 
 
 @functools.cache
 def exact():
-    """The standard worlds: a random rational point with 3 states, 2 actions and 3 steps to refute fast,
+    """The standard worlds: a random rational point with 2 states, 3 actions and 2 steps to refute fast,
     then every MDP with 2 states, 2 actions and 2 steps."""
-    return On(FiniteMDP(3, 2, 2, carrier=Point), FiniteMDP(2, 2, 1))
+    return On(FiniteMDP(2, 3, 1, carrier=Point), FiniteMDP(2, 2, 1))
 
 
 any_size = Sums()                                      # finite sets of every size

@@ -122,6 +122,9 @@ class Estimate(Head):
         return r"\hat g" if exp is None else r"\hat g^{%s}" % exp
 
 
+ĝ = Estimate()
+
+
 class Ascent(Head):
     """θ_{k+1}: the parameters after one step of gradient ascent."""
     tex, rank = r"\theta_{k + 1}", 61
@@ -262,4 +265,5 @@ def Π(body, limit):
     return sp.Product(sp.sympify(body), limit)
 
 
+indicator = sp.KroneckerDelta                          # indicator(a_, b_) is 1 if a = b, else 0
 now = Grad(log(π(a[t], s[t])))                         # the score of the action taken at time t

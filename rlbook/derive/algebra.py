@@ -1,0 +1,189 @@
+"""The fifth reader: rational expressions. Level P, for all values of what is in them. And what the readers after it share.
+
+`Algebra()` decides an equation between expressions that are built from atoms (symbols, r_t, V(s_t), log X, ...) by
++, *, / and whole powers. Each atom becomes a letter; the difference of the two sides, as one fraction in lowest terms
+(`cancel`), is 0 exactly if the two sides are the same rational function of the letters: no rule about any atom is used.
+
+A difference that is not 0 refutes the equation only where the letters can vary freely. log X and exp X cannot (log 2x and
+log x are related), so there the difference is evaluated at points: a value that is not 0 refutes, else it is `Undecided`.
+"""
+import itertools
+
+import sympy as sp
+
+from . import language as L
+from .errors import IllFormed, Undecided
+from .plain import text
+
+UNFOLDINGS = 20                                        # deeper than that, a definition speaks of itself
+
+
+# -- shared by the readers ---------------------------------------------------------------------------
+class Counterexample:
+    """A difference that is not 0, and where."""
+
+    def __init__(self, difference, where):
+        self.difference, self.where = difference, where
+
+    def describe(self):
+        at = ", ".join(f"{text(x)} = {text(value)}" for x, value in self.where.items())
+        return f"{text(self.difference)} at {at}" if at else text(self.difference)
+
+
+def rebuild(e, args):
+    """The node `e` with other arguments, not evaluated where sympy would put arguments in order."""
+    args = tuple(args)
+    if args == e.args:
+        return e
+    return e.func(*args, evaluate=False) if isinstance(e, sp.Min | sp.Max) else e.func(*args)
+
+
+def fresh(e):
+    """The tree with a new name for every index that a sum or product binds, one limit to each sum: nothing put in can be captured."""
+    if e.is_Atom or isinstance(e, sp.IndexedBase):
+        return e
+    if isinstance(e, sp.Sum | sp.Product):
+        body, *limits = e.args
+        for x, low, high in limits:                    # the first limit is the innermost, and sees the indices of those after it
+            new = sp.Dummy(x.name, integer=True)
+            body = e.func(body.xreplace({x: new}), (new, low, high))
+        inner, (x, low, high) = body.args
+        return e.func(fresh(inner), (x, fresh(low), fresh(high)))
+    return rebuild(e, map(fresh, e.args))
+
+
+class Unfolding:
+    """The definitions that a reader may put in the place of their left sides.
+
+    `given` holds pairs (left, body), definitions or claims. The symbols among the arguments of a left side are its parameters,
+    also inside an index: from δ[t] := r[t] + γ V(s[t + 1]) - V(s[t]) the reader has δ[t + l] for every l.
+    """
+
+    def __init__(self, given=()):
+        self.rules = {}
+        for item in given:
+            left, body = item if isinstance(item, tuple) else (item.lhs, item.rhs) if hasattr(item, "lhs") else (item.left, item.body)
+            left, body = sp.sympify(left), sp.sympify(body)
+            unbound = [x for x in body.atoms(sp.Indexed) if isinstance(left, sp.Indexed) and x == left]
+            if unbound or self.key(left) in self.rules:
+                raise IllFormed(f"{text(left)} is defined by itself, or twice")
+            self.rules[self.key(left)] = left, body
+
+    @staticmethod
+    def key(e):
+        return e.base if isinstance(e, sp.Indexed) else type(e) if isinstance(e, L.Head) else e
+
+    def __call__(self, e, depth=0):
+        if not self.rules:
+            return e
+        if depth > UNFOLDINGS:
+            raise IllFormed(f"the definition of {text(e)} never ends")
+        if self.key(e) in self.rules:
+            left, body = self.rules[self.key(e)]
+            return self(fresh(body).xreplace(self.match(left, e)), depth + 1)
+        if e.is_Atom or isinstance(e, sp.IndexedBase):
+            return e
+        return rebuild(e, [self(x, depth) for x in e.args])
+
+    def match(self, left, e):
+        """What the parameters of `left` stand for in `e`."""
+        out = {}
+        pairs = [] if left == e or left.is_Symbol else list(zip(self.slots(left), self.slots(e), strict=True))
+        for parameter, value in pairs:
+            if isinstance(parameter, sp.Indexed) and isinstance(value, sp.Indexed) and parameter.base == value.base:
+                parameter, value = parameter.indices[0], value.indices[0]
+            if not parameter.is_Symbol:
+                if parameter != value:
+                    raise IllFormed(f"{text(e)} is not of the form {text(left)}, which is defined")
+            elif out.setdefault(parameter, value) != value:
+                raise IllFormed(f"{text(e)}: {text(parameter)} would be two things in {text(left)}")
+        return out
+
+    @staticmethod
+    def slots(e):
+        return e.indices if isinstance(e, sp.Indexed) else e.args
+
+
+def operators(e, allowed=()):
+    """The first operator of a tree that has no meaning here, or None."""
+    return next((x for x in sp.preorder_traversal(e)
+                 if isinstance(x, L.Operator | sp.Sum | sp.Product | sp.Derivative | sp.Integral) and not isinstance(x, allowed)), None)
+
+
+def independent(e):
+    """May the atoms of this tree take any values, each by itself?"""
+    return not e.has(sp.log, sp.exp, sp.Min, sp.Max, L.Clip, L.Operator) and all(x.exp.is_Integer for x in e.atoms(sp.Pow))
+
+
+# -- numbers that refute -----------------------------------------------------------------------------
+VALUES = [sp.Rational(x) for x in ("1", "2", "1/2", "3", "1/3", "5/7", "11/5", "7/13")]
+
+
+def points(letters, count=12):
+    """Positive rational values for the letters, simple ones first."""
+    letters = sorted(letters, key=str)
+    for shift in range(count):
+        steps = itertools.count(shift)
+        yield {x: VALUES[(next(steps) * (1 + shift // len(VALUES)) + shift * k) % len(VALUES)] for k, x in enumerate(letters)}
+
+
+def not_zero_at(e, letters):
+    """A point at which the expression has a value that is not 0, with that value; None if none was found."""
+    for where in points(letters):
+        value = e.xreplace(where)
+        if value.has(sp.zoo, sp.nan, sp.oo):
+            continue
+        if not value.is_Rational:
+            value = value.evalf(40, chop=False)
+            if not value.is_Float or abs(value) < sp.Float("1e-25"):
+                continue
+            value = value.n(6)
+        if value != 0:
+            return where, value
+    return None
+
+
+# -- the prover --------------------------------------------------------------------------------------
+class Algebra:
+    """Decide an equation between rational expressions. `given`: definitions to unfold."""
+
+    level = "P"
+
+    def __init__(self, given=()):
+        self.unfold = Unfolding(given)
+
+    def describe(self):
+        return "proved for all values of its symbols, as an identity of rational functions"
+
+    def __call__(self, lhs, rhs):
+        difference = self.unfold(sp.sympify(lhs) - sp.sympify(rhs))
+        letters = {}
+        reduced = sp.cancel(sp.together(self.rational(difference, letters)))
+        if reduced.has(sp.zoo, sp.nan, sp.oo):
+            raise IllFormed("division by zero")
+        atoms = {letter: atom for atom, letter in letters.items()}
+        if reduced == 0:
+            return 0
+        used = [atoms[x] for x in reduced.free_symbols]
+        if all(map(independent, used)):
+            return Counterexample(reduced.xreplace(atoms), {})
+        tree = reduced.xreplace(atoms)
+        found = not_zero_at(tree, tree.free_symbols)
+        if found is None:
+            raise Undecided(f"neither proved nor refuted: the difference is {text(tree)}")
+        return Counterexample(found[1], found[0])
+
+    def rational(self, e, letters):
+        """The tree as a rational function of letters, one for each atom."""
+        if e.is_Rational:
+            return e
+        if e.is_Add or e.is_Mul or e.is_Pow and e.exp.is_Integer:
+            if e.is_Pow and e.exp.is_negative and sp.cancel(sp.together(self.rational(e.base, letters))) == 0:
+                raise IllFormed("division by zero")
+            return e.func(*[self.rational(x, letters) for x in e.args])
+        bad = operators(e, (L.Grad, L.StopGradient))
+        if bad is not None:
+            raise IllFormed(f"{type(bad).__name__} has no meaning in algebra: {text(bad)}")
+        if e not in letters:
+            letters[e] = sp.Dummy(f"x{len(letters)}")
+        return letters[e]
