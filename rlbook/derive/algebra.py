@@ -7,8 +7,6 @@
 A difference that is not 0 refutes the equation only where the letters can vary freely. log X and exp X cannot (log 2x and
 log x are related), so there the difference is evaluated at points: a value that is not 0 refutes, else it is `Undecided`.
 """
-import itertools
-
 import sympy as sp
 
 from . import language as L
@@ -44,6 +42,8 @@ def fresh(e):
         return e
     if isinstance(e, sp.Sum | sp.Product):
         body, *limits = e.args
+        if any(len(limit) != 3 for limit in limits):
+            raise IllFormed(f"a sum needs its bounds: {text(e)}")
         for x, low, high in limits:                    # the first limit is the innermost, and sees the indices of those after it
             new = sp.Dummy(x.name, integer=True)
             body = e.func(body.xreplace({x: new}), (new, low, high))
@@ -64,9 +64,8 @@ class Unfolding:
         for item in given:
             left, body = item if isinstance(item, tuple) else (item.lhs, item.rhs) if hasattr(item, "lhs") else (item.left, item.body)
             left, body = sp.sympify(left), sp.sympify(body)
-            unbound = [x for x in body.atoms(sp.Indexed) if isinstance(left, sp.Indexed) and x == left]
-            if unbound or self.key(left) in self.rules:
-                raise IllFormed(f"{text(left)} is defined by itself, or twice")
+            if self.key(left) in self.rules:
+                raise IllFormed(f"{text(left)} is defined twice")
             self.rules[self.key(left)] = left, body
 
     @staticmethod
@@ -119,27 +118,32 @@ def independent(e):
 VALUES = [sp.Rational(x) for x in ("1", "2", "1/2", "3", "1/3", "5/7", "11/5", "7/13")]
 
 
+def letters_of(e):
+    """What varies freely in a tree: its symbols, r_t, V(s_t), ..."""
+    if isinstance(e, sp.Symbol | sp.Indexed | L.Head):
+        return {e}
+    return set().union(*map(letters_of, e.args)) if e.args else set()
+
+
 def points(letters, count=12):
-    """Positive rational values for the letters, simple ones first."""
+    """Positive values for the letters, simple ones first; whole numbers where a letter is one."""
     letters = sorted(letters, key=str)
-    for shift in range(count):
-        steps = itertools.count(shift)
-        yield {x: VALUES[(next(steps) * (1 + shift // len(VALUES)) + shift * k) % len(VALUES)] for k, x in enumerate(letters)}
+    for number in range(count):
+        where = {x: VALUES[(number + (number + 1) * k) % len(VALUES)] for k, x in enumerate(letters)}
+        yield {x: sp.Integer(value.p) if x.is_integer else value for x, value in where.items()}
 
 
-def not_zero_at(e, letters):
+def not_zero_at(e, letters=None):
     """A point at which the expression has a value that is not 0, with that value; None if none was found."""
-    for where in points(letters):
+    for where in points(letters_of(e) if letters is None else letters):
         value = e.xreplace(where)
-        if value.has(sp.zoo, sp.nan, sp.oo):
-            continue
         if not value.is_Rational:
-            value = value.evalf(40, chop=False)
+            value = value.evalf(40)
             if not value.is_Float or abs(value) < sp.Float("1e-25"):
                 continue
             value = value.n(6)
         if value != 0:
-            return where, value
+            return Counterexample(value, where)
     return None
 
 
@@ -167,11 +171,10 @@ class Algebra:
         used = [atoms[x] for x in reduced.free_symbols]
         if all(map(independent, used)):
             return Counterexample(reduced.xreplace(atoms), {})
-        tree = reduced.xreplace(atoms)
-        found = not_zero_at(tree, tree.free_symbols)
+        found = not_zero_at(reduced.xreplace(atoms))
         if found is None:
-            raise Undecided(f"neither proved nor refuted: the difference is {text(tree)}")
-        return Counterexample(found[1], found[0])
+            raise Undecided(f"neither proved nor refuted: the difference is {text(reduced.xreplace(atoms))}")
+        return found
 
     def rational(self, e, letters):
         """The tree as a rational function of letters, one for each atom."""

@@ -12,32 +12,7 @@ from sympy.polys.domains import QQ
 from sympy.polys.rings import ring
 
 from .errors import IllFormed
-
-
-class Witness:
-    """A non-zero polynomial, with the simplest values of its generators at which it does not vanish."""
-
-    def __init__(self, polynomial):
-        self.polynomial = polynomial
-
-    def describe(self):
-        value, where = shrink(self.polynomial)
-        at = ", ".join(f"{name} = {v}" for name, v in where.items())
-        return f"{value} at {at}" if at else str(value)
-
-
-def shrink(polynomial):
-    """Set each generator in turn to 0, 1, 1/2 or 1/3, the first that keeps the polynomial from vanishing."""
-    ring_, where = polynomial.ring, {}
-    for generator in ring_.gens:
-        for value in (QQ(0), QQ(1), QQ(1, 2), QQ(1, 3)):
-            rest = polynomial.compose(generator, ring_(value))
-            if rest != 0:
-                if polynomial.degree(generator) > 0:
-                    where[str(generator)] = value
-                polynomial = rest
-                break
-    return polynomial.as_expr(), where
+from .witness import Witness
 
 
 class Symbolic:
@@ -77,7 +52,10 @@ class Symbolic:
 
     def partials(self, value, directions):
         """The coefficients of a value that is linear in the generators `directions`."""
-        return [self.ring(value).diff(self.generators[name]) for name in directions]
+        value, places = self.ring(value), [self.ring.gens.index(self.generators[name]) for name in directions]
+        if any(sum(monomial[at] for at in places) != 1 for monomial in value.itermonoms()):
+            raise IllFormed("not linear in the direction: no gradient of a function")
+        return [value.diff(self.generators[name]) for name in directions]
 
     def divide(self, above, below):
         above, below = self.ring(above), self.ring(below)

@@ -124,10 +124,10 @@ class Defined(Displayed):
         return []
 
     def latex(self):
-        out = f"{latex(self.left)} = {latex(self.body)}"
-        if self.base is not None:
-            out += r", \qquad %s = %s" % (latex(self.left.func(0, *self.left.args[1:])), latex(self.base))
-        return out
+        if self.base is None:
+            return f"{latex(self.left)} = {latex(self.body)}"
+        start = latex(self.left.func(0, *self.left.args[1:]))
+        return self.aligned([f"{latex(self.left)} &= {latex(self.body)}", f"{start} &= {latex(self.base)}"])
 
     def text(self):
         return self.says or f"{text(self.left)} := {text(self.body)}"
@@ -248,7 +248,10 @@ class Refutation:
     found: Refuted
 
     def _repr_latex_(self):
-        return f"$$\n{latex(self.lhs)} \\;\\ne\\; {latex(self.rhs)}\n$$"
+        difference = self.found.difference
+        shown = difference.latex() if hasattr(difference, "latex") else latex(difference)
+        rows = [rf"{latex(self.lhs)} &\ne {latex(self.rhs)}", rf"\text{{left}} - \text{{right}} &= {shown}"]
+        return f"$$\n{Displayed.aligned(rows)}\n$$"
 
     def __repr__(self):
         return f"{text(self.lhs)} ≠ {text(self.rhs)}: left - right = {describe(self.found.difference)}"

@@ -57,5 +57,5 @@ STANDARD = _of(
     Definition(L.N_togo(L.h, L.s_), averaged(L.N_togo(L.h - 1, L.s_new)), _ONE),
     Definition(L.V_togo(L.h, L.s_), averaged(_r + L.γ * _V), _ZERO),
     Definition(L.U_togo(L.h, L.s_), averaged(_score + _U), _ZERO),
-    Definition(L.G_togo(L.h, L.s_), averaged(_score * _r + L.γ * _score * _V + _r * _U + L.γ * _G), _ZERO),
+    Definition(L.G_togo(L.h, L.s_), averaged(_score * (_r + L.γ * _V) + _r * _U + L.γ * _G), _ZERO),
 )

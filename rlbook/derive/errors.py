@@ -20,6 +20,8 @@ class Refuted(AssertionError):
 
 def describe(difference):
     """A difference in one line: a witness for a polynomial, the reduced expression for anything else."""
+    if isinstance(difference, str):
+        return difference
     if hasattr(difference, "describe"):
         return difference.describe()
     from .plain import text

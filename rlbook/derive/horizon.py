@@ -31,6 +31,12 @@ class Known:
         return self.value.xreplace(dict(zip(self.parameters, args, strict=True)))
 
 
+def captured(tree, args):
+    """Would a bound variable of the tree capture one of these arguments?"""
+    bound = {x.args[1] for x in tree.atoms(L.Over)} | {x.args[1].args[0] for x in tree.atoms(L.Under, L.VarianceUnder)}
+    return bool(bound & set().union(*(sp.sympify(x).free_symbols for x in args)))
+
+
 class Step(Sums):
     """`Sums`, where a function at h is its body and a known statement rewrites the function at h - 1."""
 
@@ -45,6 +51,8 @@ class Step(Sums):
 
     def function(self, e):
         definition, steps = self.recursions[type(e)], e.args[0]
+        if any(captured(tree, e.args) for tree in (definition.body, *(rule.value for rule in self.known))):
+            raise IllFormed(f"{e}: the name of this state is bound in what the function stands for")
         if steps == 0:
             return self.terms(definition.base)
         if steps == L.h and self.at == L.h:

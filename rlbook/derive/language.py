@@ -68,7 +68,7 @@ q = head("q", r"p_\theta", 20, MID, Trained)           # the distribution of one
 p = head("p", "P", 15, MID, Distribution)              # the dynamics, p(s', s, a) = P(s' | s, a)
 
 
-class P(Head):
+class P(Trained):
     """P(τ | θ): the probability of a whole trajectory."""
     tex, rank = "P", 10
 

@@ -259,12 +259,14 @@ class FiniteMDP:
         if L.Ascent in self.definitions:
             body = body.xreplace({L.Ascent(): self.definitions[L.Ascent].body})
         shifted = next(iter(body.atoms(L.Shifted)), None)
+        if body.xreplace({shifted: L.θ}).has(step) or shifted is not None and shifted.args[2].has(step):
+            raise IllFormed(f"{step} outside the length of the step")
         if shifted is None:
             return self.K.zero
         origin, rate, along = shifted.args
-        if origin != L.θ[L.k]:
-            raise IllFormed(f"a step starts at θ_k, not at {origin}")
-        along = sp.diff(rate, step) * along            # d/dα of α v is v; of anything else, something else
+        if origin != L.θ[L.k] or rate.xreplace({step: sp.Integer(0)}) != 0:
+            raise IllFormed(f"at {step} = 0 a step is at θ_k, not at {origin} + ({rate}) v")
+        along = sp.diff(rate, step).xreplace({step: sp.Integer(0)}) * along   # d/dα of α v is v
         partials = self.K.partials(self.K.D(self.read(body.xreplace({shifted: L.θ}), env)), self.directions)
         direction = self.K.partials(self.read(along, env), self.directions)
         return sum((x * y for x, y in zip(partials, direction, strict=True)), self.K.zero)
@@ -318,6 +320,8 @@ class FiniteMDP:
             if not isinstance(node, Node):
                 raise IllFormed(f"{e}: here a baseline is a function of s[t]")
             return self.K.generator(f"{'b' if kind is L.b else 'V'}{node.time}{node.at}")
+        if kind is L.J and e.args[0] not in (L.θ, L.θ[L.k]) or kind is L.R and e.args[0] != L.τ:
+            raise IllFormed(f"{e} is not defined: J speaks of θ, or of θ_k; R speaks of τ")
         if kind in self.definitions:
             return self._unfolded(self.definitions[kind], e, env)
         raise IllFormed(f"{kind.__name__} has no meaning on an MDP")

@@ -112,10 +112,10 @@ class Printer(LatexPrinter):
         return base.has(*WIDE)
 
     def _sequence(self, factors):
-        out, loose = "", True
+        out, loose = "", False
         for x in factors:
             wordy = isinstance(x.as_base_exp()[0], L.Head | L.Grad | sp.log)
-            out += ("" if not out else r" \, " if wordy and loose else " ") + self._factor(x)
+            out += ("" if not out else r" \, " if loose else " ") + self._factor(x)
             loose = wordy
         return out
 

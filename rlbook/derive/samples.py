@@ -12,7 +12,7 @@ import sympy as sp
 from sympy.utilities.iterables import multiset_partitions
 
 from . import language as L
-from .errors import IllFormed
+from .errors import IllFormed, Undecided
 from .mdp import speaks_of_path
 from .sums import ONE, Sums, Term, as_set
 
@@ -78,6 +78,8 @@ class IID(Sums):
             return Attribute(base.base.label, base.indices[0])
         if isinstance(base, sp.Indexed):
             raise IllFormed(f"{base}: the index of a sample must be a variable")
+        if not isinstance(base, Attribute) and (any(map(sampled, base.atoms(sp.Indexed))) or base.has(Attribute)):
+            raise Undecided(f"no rule for the mean of a function of samples that is not a polynomial: {base}")
         return base
 
     def sample_sum(self, body):
@@ -113,6 +115,12 @@ class IID(Sums):
                     value *= 1 - sp.KroneckerDelta(block[0], other[0])
             out += [self.times(constant, x) for x in Sums.terms(self, sp.expand(value))]
         return out
+
+    def log_derivative(self, base):
+        """The samples are drawn from π_θ: what is said about them cannot be differentiated here."""
+        if base.has(Moment, Attribute) or speaks_of_path(base):
+            raise Undecided(f"the law of the samples depends on θ: no gradient of {base}")
+        return super().log_derivative(base)
 
     def moment(self, monomial):
         return sp.Integer(0) if monomial in self.zero else Moment(monomial)

@@ -28,6 +28,7 @@ Term = namedtuple("Term", "coefficient bound powers")  # a number, the bound var
 
 SETS = {"a": "actions", "b": "actions", "s": "states", "s'": "states", "x": "outcomes", "tau": "trajectories"}
 SIZES = {"actions": r"|\mathcal{A}|", "states": r"|\mathcal{S}|", "outcomes": r"|\mathcal{X}|", "trajectories": r"|\mathcal{T}|"}
+ON_POLICY = (L.J, L.V, L.Q, L.A, L.ToGo, L.Estimate, L.Ascent)   # they depend on θ, and no rule here says how
 LETTER = {"actions": "a", "states": "s", "outcomes": "x", "trajectories": "tau"}
 
 
@@ -63,7 +64,10 @@ def size(key):
     if key in SIZES:
         return sp.Symbol(SIZES[key], positive=True)
     low, high = sp.sympify(key)
-    return sp.expand(high - low + 1)
+    number = sp.expand(high - low + 1)
+    if not number.is_nonnegative:
+        raise Undecided(f"a sum from {low} to {high} may run backwards")
+    return number
 
 
 class Sums:
@@ -132,6 +136,8 @@ class Sums:
         return Term(x.coefficient * y.coefficient, x.bound + y.bound, {base: e for base, e in powers.items() if e != 0})
 
     def power(self, e):
+        if e.exp.has(L.Head, L.Operator, sp.Indexed, sp.log, sp.exp, sp.Sum):
+            raise IllFormed(f"the exponent of {e} is no number")
         if not e.exp.is_Integer:
             return [Term(ONE, (), {self.tree(self.normal(e.base)): e.exp})] if e.base.has(L.Operator, sp.Sum) else [Term(ONE, (), {e.base: e.exp})]
         if e.exp > 0:                                  # each factor gets its own bound variables
@@ -199,7 +205,7 @@ class Sums:
             return [self.times(y, Term(ONE, (), {base: -ONE})) for y in self.terms(self.variable[type(base)](*base.args))]
         if isinstance(base, L.StopGradient):
             return []
-        if base.has(L.Trained, Score, Curvature, *self.variable):
+        if base.has(L.Trained, Score, Curvature, *ON_POLICY, *self.variable):
             raise Undecided(f"no rule for the gradient of {base}")
         return []
 
@@ -221,7 +227,7 @@ class Sums:
         """The terms that Σ_x of this term equals, or None if no rule applies."""
         c, bound, powers = term
         rest = tuple(y for y in bound if y != x)
-        inside = {base: e for base, e in powers.items() if base.has(x)}
+        inside = {base: e for base, e in powers.items() if base.has(x) or e.has(x)}
         outside = {base: e for base, e in powers.items() if base not in inside}
         if not inside:
             return [Term(c * size(x.name), rest, powers)]
@@ -249,11 +255,16 @@ class Sums:
 
     @staticmethod
     def same_set(x, other):
-        """A bound variable carries the key of its set; a free letter stands for one element of its own set."""
+        """A bound variable carries the key of its set; a free letter stands for one element of its own set: i and j for
+        one of 1, ..., n (n a symbol), another integer for one of 0, ..., n."""
         if isinstance(other, sp.Dummy):
             return other.name == x.name
-        letter = other.name.rstrip("0123456789") if isinstance(other, sp.Symbol) else None
-        return SETS.get(letter) == x.name if x.name in SIZES else bool(letter and other.is_integer)
+        if not isinstance(other, sp.Symbol):
+            return False
+        if x.name in SIZES:
+            return SETS.get(other.name.rstrip("0123456789")) == x.name
+        low, high = sp.sympify(x.name)
+        return bool(other.is_integer) and high.is_Symbol and low == (1 if other in (L.i, L.j) else 0)
 
     @staticmethod
     def pick(x, delta, term):
@@ -264,7 +275,7 @@ class Sums:
         powers = {}
         for base, e in term.powers.items():
             if base != delta:
-                base = base.xreplace({x: other})
+                base, e = base.xreplace({x: other}), e.xreplace({x: other})
                 if base != 1:
                     powers[base] = powers.get(base, 0) + e
         if any(base == 0 for base in powers):
@@ -278,7 +289,7 @@ class Sums:
             for c, bound, powers in self.reduce(term):
                 random = {}
                 for base, e in powers.items():
-                    if constant(base) and not (bound and base.has(*bound)):
+                    if constant(base) and not (bound and (base.has(*bound) or e.has(*bound))):
                         c = c * base**e
                     else:
                         random[base] = e
@@ -296,11 +307,11 @@ class Sums:
             for x in order:
                 count[x.name] = count.get(x.name, 0) + 1
                 names[x] = sp.Symbol(f"{x.name}#{count[x.name]}")
-            key = tuple(sorted((sp.srepr(base.xreplace(names)), sp.srepr(e)) for base, e in powers.items()))
+            key = tuple(sorted((sp.srepr(base.xreplace(names)), sp.srepr(e.xreplace(names))) for base, e in powers.items()))
             if best is None or key < best[0][1]:
                 best = (tuple(sorted(x.name for x in names.values())), key), names
         key, names = best if best else (((), tuple(sorted((sp.srepr(x), sp.srepr(e)) for x, e in powers.items()))), {})
-        return key, tuple(names.values()), {base.xreplace(names): e for base, e in powers.items()}
+        return key, tuple(names.values()), {base.xreplace(names): e.xreplace(names) for base, e in powers.items()}
 
     @staticmethod
     def tree(table):

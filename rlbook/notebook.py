@@ -1,8 +1,10 @@
-"""How a chapter shows the code of the package: the source itself, never a copy of it."""
+"""What chapters use to show things: the source of the package's functions, and numbers short enough to read."""
 import ast
 import inspect
 import textwrap
 from collections.abc import Callable
+
+from torch import Tensor
 
 
 class Source:
@@ -37,3 +39,8 @@ def _source(function: Callable, docstrings: bool) -> str:
             for number in range(first.lineno - 1, first.end_lineno):
                 lines[number] = None
     return "\n".join(line for line in lines if line is not None)
+
+
+def rounded(values: Tensor, digits: int = 4) -> list[float]:
+    """The entries of a tensor as a flat list of rounded numbers, without negative zeros."""
+    return [round(x, digits) + 0.0 for x in values.detach().flatten().tolist()]

@@ -1,0 +1,151 @@
+"""Rollouts against single environments stepped by hand, transition by transition (PITFALLS, row 4)."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils import seeding
+
+from rlbook.control import CategoricalPolicy, collect, make_envs
+
+TOY = "rlbook/Counter-v0"
+
+
+class Counter(gymnasium.Env):
+    """Episodes of random length; every observation, reward and end says which episode and which step it belongs to."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), dtype=np.float64)
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def __init__(self, bad_reward: bool = False):
+        self.episode, self.bad_reward = 0, bad_reward
+
+    def observe(self):
+        return np.array([self.episode, self.time, self.length], dtype=np.float64)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episode = 1 if seed is not None else self.episode + 1
+        self.time, self.length = 0, int(self.np_random.integers(1, 12))
+        return self.observe(), {}
+
+    def step(self, action):
+        self.time += 1
+        reward = np.nan if self.bad_reward else 100.0 * self.episode + 10 * self.time + int(action)
+        return self.observe(), reward, self.time == self.length, False, {}
+
+
+gymnasium.register(TOY, Counter, max_episode_steps=8)
+gymnasium.register("rlbook/CounterUnlimited-v0", Counter)
+gymnasium.register("rlbook/CounterBad-v0", Counter, max_episode_steps=8, kwargs={"bad_reward": True})
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def roll(env_id: str, n: int, seed: int, limit: int | None = None):
+    envs = make_envs(env_id, n, limit)
+    size, actions = envs.single_observation_space.shape[0], int(envs.single_action_space.n)
+    policy = CategoricalPolicy(size, actions, (8,), generator(0))
+    episodes = collect(envs, policy, generator(1), seed)
+    envs.close()
+    return episodes
+
+
+def check_against(env: gymnasium.Env, first: np.ndarray, episodes, i: int, exact: bool = True) -> None:
+    """Step `env`, already at `first`, through row i's actions; every recorded number must be what it returns."""
+    same = np.array_equal if exact else lambda a, b: np.allclose(a, b, rtol=0, atol=1e-6)
+    length = int(episodes.lengths[i])
+    row = [field[i].numpy() for field in episodes]
+    observations, actions, rewards, terminated, truncated, mask = row
+    assert same(observations[0], first.astype(np.float32))
+    assert mask[:length].all() and not mask[length:].any()
+    for t in range(length):
+        got = env.step(actions[t])
+        assert same(observations[t + 1], got[0].astype(np.float32))
+        assert (rewards[t], terminated[t], truncated[t]) == (np.float32(got[1]), got[2], got[3])
+        assert (got[2] or got[3]) == (t == length - 1)  # the episode ends there, and not before
+    assert not observations[length + 1 :].any() and not rewards[length:].any() and not actions[length:].any()
+    assert not terminated[length:].any() and not truncated[length:].any()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "limit"), [(TOY, None), ("MountainCar-v0", 9), ("Acrobot-v1", 7)]
+)
+def test_row_4_sync_rollout_equals_single_environments(env_id, limit):
+    n, seed = 12, 123
+    episodes = roll(env_id, n, seed, limit)
+    for i in range(n):
+        env = gymnasium.make(env_id, max_episode_steps=limit)
+        first, _ = env.reset(seed=seed + i)
+        check_against(env, first, episodes, i)
+        env.close()
+
+
+def test_row_4_vector_rollout_equals_single_environments():
+    n, seed, limit = 12, 5, 25
+    envs = make_envs("CartPole-v1", n, limit)
+    assert type(envs).__name__ == "CartPoleVectorEnv"  # not a SyncVectorEnv: its own, NEXT_STEP by construction
+    envs.close()
+    episodes = roll("CartPole-v1", n, seed, limit)
+    starts = seeding.np_random(seed)[0].uniform(-0.05, 0.05, size=(4, n))
+    for i in range(n):
+        env = gymnasium.make("CartPole-v1", max_episode_steps=limit)
+        env.reset()
+        env.unwrapped.state = starts[:, i]
+        check_against(env, starts[:, i], episodes, i, exact=False)
+        env.close()
+    assert episodes.truncated.any() and episodes.terminated.any()
+
+
+def test_ends_are_told_apart_and_only_first_episodes_count():
+    episodes = roll(TOY, 40, seed=7)
+    ends = (episodes.terminated | episodes.truncated) & episodes.mask
+    assert torch.equal(ends.sum(1), torch.ones(40, dtype=torch.int64))
+    length, limit = episodes.observations[:, 0, 2], 8
+    assert torch.equal(episodes.lengths, length.clamp(max=limit).long())
+    assert torch.equal(episodes.terminated.any(1), length <= limit)
+    assert torch.equal(episodes.truncated.any(1), length >= limit)  # at the limit both are reported, and both are kept
+    first_episode = episodes.observations[:, 1:, 0][episodes.mask]
+    assert (first_episode == 1).all() and (episodes.observations[:, 0, 0] == 1).all()
+    assert episodes.mask.shape[1] == episodes.lengths.max()
+
+
+def test_seed_and_generator_decide_everything():
+    a, b, c = roll(TOY, 6, 3), roll(TOY, 6, 3), roll(TOY, 6, 4)
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not torch.equal(a.lengths, c.lengths)
+
+
+def test_actions_follow_the_policy():
+    policy = CategoricalPolicy(2, 3, (4,), generator(0))
+    with torch.no_grad():
+        policy.network[-1].bias.copy_(torch.tensor([0.0, 1.0, 2.0]))
+    observations = torch.zeros(30_000, 2)
+    frequencies = torch.bincount(policy.sample(observations, generator(2)), minlength=3) / 30_000
+    expected = torch.tensor([0.0, 1.0, 2.0]).softmax(0)
+    torch.testing.assert_close(frequencies, expected, rtol=0, atol=0.012)  # four standard deviations
+    logprobs, entropy = policy.evaluate(observations[:3], torch.tensor([0, 1, 2]))
+    torch.testing.assert_close(logprobs.detach(), expected.log())
+    torch.testing.assert_close(entropy.detach(), -(expected * expected.log()).sum().expand(3))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "message"),
+    [
+        ("NoSuchEnv-v0", "unknown environment 'NoSuchEnv-v0'"),
+        ("CartPole-v99", "unknown environment"),
+        ("Pendulum-v1", "categorical"),
+        ("FrozenLake-v1", "Box with one axis"),
+        ("rlbook/CounterUnlimited-v0", "max_episode_steps"),
+    ],
+)
+def test_environments_that_do_not_fit_are_refused(env_id, message):
+    with pytest.raises(ValueError, match=message):
+        make_envs(env_id, 2)
+
+
+def test_a_reward_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        roll("rlbook/CounterBad-v0", 2, 0)
