@@ -16,6 +16,7 @@ SKIPPING = {"nbval-skip", "nbval-ignore-output"}
 RAISING = {"raises-exception", "nbval-raises-exception"}
 MOST_IGNORED = 0.3
 MOST_PICTURE_BYTES = 150_000
+WIDEST_LINE = 76  # of code: what the site's column shows without scrolling
 
 # Names of folders that exist on one machine only, times that change from run to run, and objects shown by accident.
 PATHS = re.compile(r"/(?:home|root|Users|tmp|opt|work|content|usr|var)/|[A-Z]:\\\\|site-packages")
@@ -180,6 +181,14 @@ def test_the_set_up_cell_is_first_and_the_same_everywhere(code):
     assert code[0].metadata["tags"] == colab.TAGS
     assert code[0].outputs == []
     assert not any("setup" in notebooks.tags(cell) for cell in code[1:])
+
+
+def test_code_fits_the_column(code):
+    def complaint(cell):
+        wide = [line for line in cell.source.splitlines() if len(line) > WIDEST_LINE]
+        return wide and "setup" not in notebooks.tags(cell) and f"over {WIDEST_LINE} characters: {wide[0]}"
+
+    assert not offending(code, complaint)
 
 
 def test_version_bounds_are_quoted(notebook):

@@ -15,7 +15,7 @@ import sympy as sp
 
 from .carriers import Point
 from .definitions import STANDARD
-from .display import Displayed
+from .display import Displayed, broken
 from .errors import Refuted, describe
 from .horizon import Horizon
 from .language import Estimate
@@ -126,8 +126,9 @@ class Defined(Displayed):
     def latex(self):
         if self.base is None:
             return f"{latex(self.left)} = {latex(self.body)}"
+        first, *rest = broken(latex(self.body))
         start = latex(self.left.func(0, *self.left.args[1:]))
-        return self.aligned([f"{latex(self.left)} &= {latex(self.body)}", f"{start} &= {latex(self.base)}"])
+        return self.aligned([f"{latex(self.left)} &= {first}", *(f"& {row}" for row in rest), f"{start} &= {latex(self.base)}"])
 
     def text(self):
         return self.says or f"{text(self.left)} := {text(self.body)}"

@@ -45,6 +45,24 @@ class Displayed:
         return f"({self.label()}) {self.kind}{level}: {self.text()}"
 
 
+def broken(tex, longest=190):
+    """The rows of a long formula that ends in a bracket: one row for each term of the sum inside it."""
+    if len(tex) <= longest or not tex.endswith(r"\right)"):
+        return [tex]
+    depth, cuts, start = 0, [], None                   # read backwards from the closing bracket, counting pairs
+    for found in reversed(list(re.finditer(r"\\left(?![a-z])|\\right(?![a-z])|[{}]| \+ | - ", tex))):
+        depth += {r"\right": 1, "}": 1, r"\left": -1, "{": -1}.get(found[0], 0)
+        if found[0] == r"\left" and depth == 0:
+            start = found.start()
+            break
+        if depth == 1 and found[0] in (" + ", " - "):
+            cuts.insert(0, found.start())
+    places = [start, *cuts, len(tex)]
+    parts = [tex[a:b].strip() for a, b in zip(places, places[1:], strict=False)]
+    parts[0], parts[-1] = parts[0].replace(r"\left(", r"\big(", 1), parts[-1].removesuffix(r"\right)") + r"\big)"
+    return [tex[:start] + parts[0], *(r"\quad " + part for part in parts[1:])]
+
+
 def plain(reason):
     """A reason as text inside LaTeX: {eq}`eq-x` becomes (eq-x)."""
     return re.sub(r"\{eq\}`([^`]+)`", r"(\1)", reason)

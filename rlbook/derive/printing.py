@@ -69,7 +69,8 @@ class Printer(LatexPrinter):
             return x.is_Number, negative, place, str(x)
         if x.is_Number:
             return negative, -1 if not negative else 99, 0, str(x)
-        return negative, max(map(rank, core.args)) if core.is_Mul else rank(core), 0, str(x)
+        ranks = [y for y in map(rank, core.args if core.is_Mul else [core]) if y > 5] or [rank(core)]
+        return negative, min(ranks), 0, str(x)         # by what stands first in the term, scalars aside
 
     def _print_Mul(self, e):
         coefficient = e.as_coeff_Mul()[0]

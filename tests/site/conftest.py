@@ -3,12 +3,12 @@
 import functools
 import http.server
 import json
-import shutil
 import threading
 from types import SimpleNamespace
 
 import pytest
 
+from rlbook.site import testing
 from tests.site.small_books import ROOT, build, good_chapters, write_book
 
 FLAGS = [
@@ -81,9 +81,9 @@ def browser():
     """One Chromium for all tests."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium")
-    assert chromium, "the tests of the site need Chromium; on Debian: apt-get install chromium"
+    program = testing.chromium()
+    assert program, "the tests of the site need Chromium or Chrome; on Debian: apt-get install chromium"
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        running = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield running
         running.close()

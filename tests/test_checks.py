@@ -1,0 +1,94 @@
+"""The public checkers: right answers pass, near misses are caught with a counterexample that says what was expected."""
+
+import math
+
+import pytest
+import torch
+
+from rlbook import checks, exact, losses
+from rlbook.notebook import rounded, show
+
+
+def coin(theta, x):
+    return x - theta.sigmoid()
+
+
+def at_temperature(logits, action, temperature):
+    return (torch.eye(len(logits), dtype=logits.dtype)[action] - (logits / temperature).softmax(-1)) / temperature
+
+
+def estimate(mdp, trajectories, logits):
+    return exact.policy_gradient_estimates(mdp, trajectories, logits)
+
+
+def sample_size(covariance, tolerance):
+    return math.ceil(covariance.trace().item() / tolerance**2)
+
+
+RIGHT = [
+    pytest.param(checks.check_coin_score, coin, marks=pytest.mark.equation("score-function")),
+    pytest.param(checks.check_temperature_score, at_temperature, marks=pytest.mark.equation("softmax-score")),
+    pytest.param(checks.check_policy_gradient_estimate, estimate, marks=pytest.mark.equation("gradient-estimate")),
+    pytest.param(checks.check_sample_size, sample_size, marks=pytest.mark.equation("sample-mean-variance")),
+]
+WRONG = {
+    "sign": (checks.check_coin_score, lambda theta, x: theta.sigmoid() - x),
+    "probability instead of score": (checks.check_coin_score, lambda theta, x: theta.sigmoid()),
+    "no temperature outside": (checks.check_temperature_score, lambda z, a, c: at_temperature(z, a, c) * c),
+    "no temperature inside": (checks.check_temperature_score, lambda z, a, c: at_temperature(z, a, 1.0) / c),
+    "no return": (checks.check_policy_gradient_estimate, lambda m, b, z: exact.score(m, b, z)),
+    "undiscounted": (checks.check_policy_gradient_estimate,
+                     lambda m, b, z: exact.policy_gradient_estimates(m, b, z, b.rewards.sum(-1))),
+    "one number instead of rows": (checks.check_policy_gradient_estimate, lambda m, b, z: estimate(m, b, z).mean(0)),
+    "rounded down": (checks.check_sample_size, lambda c, e: math.floor(c.trace().item() / e**2)),
+    "standard error of one component": (checks.check_sample_size, lambda c, e: math.ceil(c[0, 0].item() / e**2)),
+    "nothing": (checks.check_sample_size, lambda c, e: None),
+}
+
+
+@pytest.mark.parametrize(("checker", "answer"), RIGHT)
+def test_right_answers_pass(checker, answer, capsys):
+    checker(answer)
+    checks.exercise(checker, answer)
+    assert capsys.readouterr().out == "correct\n"
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_answers_raise_a_counterexample(name, capsys):
+    checker, answer = WRONG[name]
+    with pytest.raises(checks.CounterExample) as caught:
+        checker(answer)
+    assert caught.value.inputs
+    assert not isinstance(caught.value.got, torch.Tensor) or not torch.equal(caught.value.got, caught.value.expected)
+    assert "expected" in str(caught.value)
+    assert "given" in str(caught.value)
+    checks.exercise(checker, answer)
+    assert capsys.readouterr().out.startswith("not yet: ")
+
+
+def test_an_answer_that_changes_its_inputs_is_still_compared():
+    def spoils(theta, x):
+        out = coin(theta, x)
+        theta.zero_()
+        return out
+
+    checks.check_coin_score(spoils)
+
+
+def test_no_answer_yet(capsys):
+    checks.exercise(checks.check_coin_score, None)
+    assert capsys.readouterr().out == "no answer yet\n"
+
+
+def test_show_gives_the_source_without_docstrings():
+    shown = repr(show(losses.policy_gradient_loss))
+    assert shown.startswith("def policy_gradient_loss(")
+    assert '"""' not in shown
+    assert '"""' in repr(show(losses.policy_gradient_loss, docstrings=True))
+    assert show(checks.exercise, checks.check_coin_score)._repr_markdown_().count("def ") >= 2
+    with pytest.raises(TypeError):
+        show(1)
+
+
+def test_rounded_has_no_negative_zeros():
+    assert str(rounded(torch.tensor([[-1e-9, 1.23456]]))) == "[0.0, 1.2346]"
