@@ -21,14 +21,20 @@ def policy_gradient_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
     Source: Williams (1992), REINFORCE; Spinning Up, "Deriving the Simplest Policy Gradient".
     Tests hold it to the exact gradient of an enumerated MDP, once every trajectory is weighted by its probability.
     """
-    for name, values in (("logprobs", logprobs), ("advantages", advantages)):
+    _check_alike(logprobs=logprobs, advantages=advantages)
+    return -advantages.detach() * logprobs
+
+
+def _check_alike(**named: Tensor) -> None:
+    """Raise ValueError unless all are floating point tensors of one shape, dtype and device."""
+    for name, values in named.items():
         if not isinstance(values, Tensor) or not values.is_floating_point():
             kind = values.dtype if isinstance(values, torch.Tensor) else type(values).__name__
             raise ValueError(f"{name} must be a floating point tensor, got {kind}")
-    if advantages.shape != logprobs.shape:
-        shapes = f"{tuple(logprobs.shape)} and {tuple(advantages.shape)}"
-        raise ValueError(f"logprobs and advantages must have one shape, got {shapes}; nothing is broadcast")
-    if advantages.dtype != logprobs.dtype or advantages.device != logprobs.device:
-        kinds = f"{logprobs.dtype} on {logprobs.device} and {advantages.dtype} on {advantages.device}"
-        raise ValueError(f"logprobs and advantages must have one dtype and device, got {kinds}")
-    return -advantages.detach() * logprobs
+    names, first = " and ".join(named), next(iter(named.values()))
+    if any(values.shape != first.shape for values in named.values()):
+        shapes = " and ".join(str(tuple(values.shape)) for values in named.values())
+        raise ValueError(f"{names} must have one shape, got {shapes}; nothing is broadcast")
+    if any(values.dtype != first.dtype or values.device != first.device for values in named.values()):
+        kinds = " and ".join(f"{values.dtype} on {values.device}" for values in named.values())
+        raise ValueError(f"{names} must have one dtype and device, got {kinds}")

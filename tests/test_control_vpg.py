@@ -112,7 +112,9 @@ def test_row_25_a_resumed_run_equals_an_uninterrupted_one(env_id, tmp_path):
     assert saved.seconds == half.seconds and saved.config == half.config and saved.env_id == env_id
     assert_equal_runs(vpg(env_id, SMALL, resume=saved), whole)
     assert_equal_runs(vpg(env_id, SMALL, resume=half), whole)
-    assert_equal_runs(half, saved)  # resuming leaves the run it started from as it was
+    untouched = load(tmp_path / "half.pt")
+    assert_equal_runs(half, untouched)  # resuming leaves the run it started from as it was
+    assert_equal_runs(saved, untouched)
     assert_equal_runs(vpg(env_id, SMALL, resume=whole), whole)  # nothing left to do
 
 
@@ -123,9 +125,13 @@ def test_resume_refuses_other_settings():
             vpg(env_id, config, resume=run)
 
 
-def test_every_iteration_has_environments_of_its_own():
+def test_every_iteration_has_environments_of_its_own(monkeypatch):
     seeds = {iteration_seed(seed, k) for seed in range(20) for k in range(100)}
     assert len(seeds) == 2000 and all(0 <= s < 2**31 for s in seeds)
+    used, module = [], sys.modules["rlbook.control.vpg"]
+    monkeypatch.setattr(module, "collect", lambda *arguments: used.append(arguments[-1]) or collect(*arguments))
+    vpg("rlbook/Match-v0", SMALL)
+    assert used == [iteration_seed(SMALL.seed, k) for k in range(6)]
     envs = make_envs("CartPole-v1", 2)
     first = [envs.reset(seed=iteration_seed(0, k))[0] for k in range(2)]
     envs.close()

@@ -30,7 +30,7 @@ def generator(seed: int) -> torch.Generator:
 
 @pytest.mark.parametrize("name", experiments.names())
 def test_log_is_current(name):
-    assert not experiments.is_stale(name), f"the code behind rlbook/data/{name}.json has changed: run `make experiments`"
+    assert not experiments.is_stale(name), f"the code behind data/{name}.json has changed: run `make experiments`"
 
 
 @pytest.mark.parametrize("name", experiments.names())
