@@ -26,10 +26,10 @@ def sample_size(covariance, tolerance):
 
 
 RIGHT = [
-    pytest.param(checks.check_coin_score, coin, marks=pytest.mark.equation("score-function")),
-    pytest.param(checks.check_temperature_score, at_temperature, marks=pytest.mark.equation("softmax-score")),
-    pytest.param(checks.check_policy_gradient_estimate, estimate, marks=pytest.mark.equation("gradient-estimate")),
-    pytest.param(checks.check_sample_size, sample_size, marks=pytest.mark.equation("sample-mean-variance")),
+    (checks.check_coin_score, coin),
+    (checks.check_temperature_score, at_temperature),
+    (checks.check_policy_gradient_estimate, estimate),
+    (checks.check_sample_size, sample_size),
 ]
 WRONG = {
     "sign": (checks.check_coin_score, lambda theta, x: theta.sigmoid() - x),
@@ -46,6 +46,7 @@ WRONG = {
 }
 
 
+@pytest.mark.equation("score-function", "softmax-score", "gradient-estimate", "sample-mean-variance")
 @pytest.mark.parametrize(("checker", "answer"), RIGHT)
 def test_right_answers_pass(checker, answer, capsys):
     checker(answer)

@@ -40,6 +40,7 @@ class Match(gymnasium.Env):
 gymnasium.register("rlbook/Match-v0", Match, max_episode_steps=10)
 
 
+@pytest.mark.equation("policy-gradient", "gradient-estimate")
 @pytest.mark.parametrize("normalize", [False, True])
 def test_one_update_by_hand(normalize):
     """ĝ from the definition: for each trajectory, R(τ) times the gradient of its log-probability; then Adam."""

@@ -44,6 +44,7 @@ def by_hand(mdp: exact.MDP, logits: torch.Tensor) -> list[tuple]:
     return out
 
 
+@pytest.mark.equation("trajectory-probability", "trajectory-probability-sum")
 @pytest.mark.parametrize(("mdp", "logits"), PROBLEMS)
 def test_trajectories_equal_nested_loops(mdp, logits):
     every, expected = exact.trajectories(mdp), by_hand(mdp, logits)
@@ -76,6 +77,7 @@ def bellman(mdp: exact.MDP, logits: torch.Tensor) -> torch.Tensor:
     return mdp.initial @ value
 
 
+@pytest.mark.equation("expected-return", "value-to-go-total")
 @pytest.mark.parametrize(("mdp", "logits"), PROBLEMS)
 def test_objective_and_gradient_equal_backward_induction(mdp, logits):
     torch.testing.assert_close(exact.expected_return(mdp, logits), bellman(mdp, logits), rtol=0, atol=1e-12)
@@ -87,6 +89,7 @@ def test_objective_and_gradient_equal_backward_induction(mdp, logits):
     assert torch.autograd.gradcheck(lambda x: exact.expected_return(mdp, x), (logits,))
 
 
+@pytest.mark.equation("trajectory-score", "log-derivative")
 @pytest.mark.parametrize(("mdp", "logits"), PROBLEMS)
 def test_score_is_the_gradient_of_the_log_probability(mdp, logits):
     every = exact.trajectories(mdp)
@@ -95,6 +98,7 @@ def test_score_is_the_gradient_of_the_log_probability(mdp, logits):
     torch.testing.assert_close(exact.score(mdp, few, logits), rows, rtol=0, atol=1e-12)
 
 
+@pytest.mark.equation("score-mean-zero", "policy-gradient")
 @pytest.mark.parametrize(("mdp", "logits"), PROBLEMS)
 def test_score_has_mean_zero_and_the_estimator_the_gradient(mdp, logits):
     score = exact.moments(mdp, logits, lambda batch, x: exact.score(mdp, batch, x))
@@ -145,6 +149,7 @@ def test_kl_obeys_the_chain_rule(mdp, logits):
     assert (exact.kl(mdp, other, logits) - got).abs() > 1e-6 or mdp.num_actions == 2
 
 
+@pytest.mark.equation("trajectory-probability")
 def test_samples_follow_the_enumerated_probabilities():
     mdp, n = exact.two_state_mdp(), 200_000
     batch = exact.sample(mdp, LOGITS, n, torch.Generator().manual_seed(0))

@@ -184,6 +184,7 @@ def test_hash_of_vpg_reaches_everything_that_decides_a_curve():
 
 # ---- sample means
 
+@pytest.mark.equation("sample-mean-variance")
 def test_error_falls_as_one_over_the_root_of_n():
     sizes = [10, 100, 1000, 10_000]
     measured = estimation.errors(MDP, LOGITS, sizes, 100, generator(0))

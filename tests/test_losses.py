@@ -18,6 +18,7 @@ def test_value_and_gradient_of_each_element():
     assert advantages.grad is None  # the weights are constants
 
 
+@pytest.mark.equation("policy-gradient")
 def test_probability_weighted_loss_has_minus_the_exact_gradient():
     mdp = exact.two_state_mdp()
     logits = torch.tensor([[0.2, -0.1], [-0.3, 0.4]], dtype=torch.float64, requires_grad=True)
@@ -29,6 +30,7 @@ def test_probability_weighted_loss_has_minus_the_exact_gradient():
     torch.testing.assert_close(-logits.grad, exact.gradient(mdp, logits), rtol=0, atol=1e-12)
 
 
+@pytest.mark.equation("gradient-estimate", "policy-gradient")
 def test_each_trajectory_has_minus_its_closed_form_estimate():
     mdp = exact.two_state_mdp()
     logits = torch.tensor([[0.2, -0.1], [-0.3, 0.4]], dtype=torch.float64, requires_grad=True)

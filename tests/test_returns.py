@@ -54,6 +54,7 @@ def test_discounted_returns_and_rewards_to_go_are_the_double_sum(case, gamma):
     torch.testing.assert_close(got, double(double_sum(rewards, constant, 0.0)), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.equation("return")
 def test_return_by_hand():
     rewards = torch.tensor([1.0, 2.0, 4.0])
     assert discounted_returns(rewards, 0.5).tolist() == [3.0, 4.0, 4.0]
