@@ -1,17 +1,20 @@
-"""The fifth reader: rational expressions. Level P, for all values of what is in them. And what the readers after it share.
+"""The fifth reader: rational expressions. Level P, for all values. And what the readers after it share.
 
-`Algebra()` decides an equation between expressions that are built from atoms (symbols, r_t, V(s_t), log X, ...) by
-+, *, / and whole powers. Each atom becomes a letter; the difference of the two sides, as one fraction in lowest terms
-(`cancel`), is 0 exactly if the two sides are the same rational function of the letters: no rule about any atom is used.
+`Algebra()` decides an equation between expressions that are built from atoms (symbols, r_t, V(s_t), log X, ...)
+by +, *, / and whole powers. Each atom becomes a letter; the difference of the two sides, as one fraction in lowest
+terms (`cancel`), is 0 exactly if the two sides are the same rational function of the letters: no rule about any
+atom is used.
 
-A difference that is not 0 refutes the equation only where the letters can vary freely. log X and exp X cannot (log 2x and
-log x are related), so there the difference is evaluated at points: a value that is not 0 refutes, else it is `Undecided`.
+A difference that is not 0 refutes the equation only where the letters can vary freely. log X and exp X cannot
+(log 2x and log x are related), so there the difference is evaluated at points: a value that is not 0 refutes, else
+it is `Undecided`.
 """
 import sympy as sp
 
 from . import language as L
 from .errors import IllFormed, Undecided
 from .plain import text
+from .printing import latex
 
 UNFOLDINGS = 20                                        # deeper than that, a definition speaks of itself
 
@@ -27,6 +30,10 @@ class Counterexample:
         at = ", ".join(f"{text(x)} = {text(value)}" for x, value in self.where.items())
         return f"{text(self.difference)} at {at}" if at else text(self.difference)
 
+    def latex(self):
+        at = r",\;\, ".join(f"{latex(x)} = {latex(value)}" for x, value in self.where.items())
+        return latex(self.difference) + (r" \quad\text{where}\quad " + at if at else "")
+
 
 def rebuild(e, args):
     """The node `e` with other arguments, not evaluated where sympy would put arguments in order."""
@@ -37,36 +44,41 @@ def rebuild(e, args):
 
 
 def fresh(e):
-    """The tree with a new name for every index that a sum or product binds, one limit to each sum: nothing put in can be captured."""
+    """The tree with a new name for every index that a sum or product binds: nothing that is put in can be captured."""
     if e.is_Atom or isinstance(e, sp.IndexedBase):
         return e
     if isinstance(e, sp.Sum | sp.Product):
         body, *limits = e.args
-        if any(len(limit) != 3 for limit in limits):
-            raise IllFormed(f"a sum needs its bounds: {text(e)}")
-        for x, low, high in limits:                    # the first limit is the innermost, and sees the indices of those after it
+        renamed = []
+        for x, low, high in limits:                    # the innermost first: its bounds may hold those after it
             new = sp.Dummy(x.name, integer=True)
-            body = e.func(body.xreplace({x: new}), (new, low, high))
-        inner, (x, low, high) = body.args
-        return e.func(fresh(inner), (x, fresh(low), fresh(high)))
+            body = body.xreplace({x: new})
+            renamed = [(y, *(bound.xreplace({x: new}) for bound in bounds)) for y, *bounds in renamed]
+            renamed.append((new, low, high))
+        return e.func(fresh(body), *[(y, fresh(low), fresh(high)) for y, low, high in renamed])
     return rebuild(e, map(fresh, e.args))
 
 
 class Unfolding:
     """The definitions that a reader may put in the place of their left sides.
 
-    `given` holds pairs (left, body), definitions or claims. The symbols among the arguments of a left side are its parameters,
-    also inside an index: from δ[t] := r[t] + γ V(s[t + 1]) - V(s[t]) the reader has δ[t + l] for every l.
+    `given` holds pairs (left, body), definitions or claims. The symbols among the arguments of a left side are its
+    parameters, also inside an index: from δ[t] := r[t] + γ V(s[t + 1]) - V(s[t]) the reader has δ[t + l] for every l.
     """
 
     def __init__(self, given=()):
         self.rules = {}
         for item in given:
-            left, body = item if isinstance(item, tuple) else (item.lhs, item.rhs) if hasattr(item, "lhs") else (item.left, item.body)
-            left, body = sp.sympify(left), sp.sympify(body)
+            left, body = map(sp.sympify, self.sides(item))
             if self.key(left) in self.rules:
                 raise IllFormed(f"{text(left)} is defined twice")
             self.rules[self.key(left)] = left, body
+
+    @staticmethod
+    def sides(item):
+        if isinstance(item, tuple):
+            return item
+        return (item.lhs, item.rhs) if hasattr(item, "lhs") else (item.left, item.body)
 
     @staticmethod
     def key(e):
@@ -105,13 +117,14 @@ class Unfolding:
 
 def operators(e, allowed=()):
     """The first operator of a tree that has no meaning here, or None."""
-    return next((x for x in sp.preorder_traversal(e)
-                 if isinstance(x, L.Operator | sp.Sum | sp.Product | sp.Derivative | sp.Integral) and not isinstance(x, allowed)), None)
+    known = L.Operator | sp.Sum | sp.Product | sp.Derivative | sp.Integral
+    return next((x for x in sp.preorder_traversal(e) if isinstance(x, known) and not isinstance(x, allowed)), None)
 
 
 def independent(e):
     """May the atoms of this tree take any values, each by itself?"""
-    return not e.has(sp.log, sp.exp, sp.Min, sp.Max, L.Clip, L.Operator) and all(x.exp.is_Integer for x in e.atoms(sp.Pow))
+    related = sp.log, sp.exp, sp.Min, sp.Max, L.Clip, L.Operator
+    return not e.has(*related) and all(x.exp.is_Integer for x in e.atoms(sp.Pow))
 
 
 # -- numbers that refute -----------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
     Cases({ε: [0, 1], ρ: [0, 1 - ε, 1 + ε, oo], A: [-oo, 0, oo]})
 
-cuts the range of each variable at the points that its list names; the ends of a list are the ends of the range and do not
-belong to it. The equation is checked in every *cell*: each variable inside one of its intervals, or at one of its cuts. So
-every point of the ranges is in a cell, and no region can be forgotten. Inside an interval a variable is written by a symbol v > 0,
+cuts the range of each variable at the points that its list names; the ends of a list are the ends of the range and do
+not belong to it. The equation is checked in every *cell*: each variable inside one of its intervals, or at one of its
+cuts. So every point of the ranges is in a cell, and no region can be forgotten. Inside an interval a variable is
+written by a symbol v > 0,
 
     (a, b):  a + (b - a) v / (1 + v)        (a, ∞):  a + v        (-∞, b):  b - v,
 
@@ -13,16 +14,19 @@ each onto the whole interval, and what is left has only positive symbols. The ru
     min, max                the order of the arguments is the sign of their difference
     clip(x, low, high)      max(low, min(x, high)), where low ≤ high
     1[x < y]                1 or 0, by the sign of y - x
-    ∂X/∂ρ                   X has one smooth form on the cell; it is differentiated. At a cut of ρ there is no derivative,
-                            and an equation that holds one is checked off these cuts only
-    sign                    a quotient of polynomials (`cancel`) in positive symbols is positive if each factor of its numerator and
-                            denominator has positive coefficients only. The factors are multiplied again, so `factor` is not trusted.
+    ∂X/∂ρ                   X has one smooth form on the cell; it is differentiated. At a cut of ρ there is no
+                            derivative, and an equation that holds one is checked off these cuts only
+    sign                    a quotient of polynomials (`cancel`) in positive symbols has the product of the signs of its
+                            factors; a factor with positive coefficients only is positive. The factors are multiplied
+                            out again, so `factor` need not be trusted
 
 Where a sign cannot be shown the equation is `Undecided`.
 
-`Nonnegative(x, least)` decides f ≥ g for x > 0, written as the equation max(f, g) = f: f - g is 0 at `least`, falls before it and rises
-after it (its derivative has a sign on either side), so the two are equal nowhere else. Probabilities count as positive.
+`Nonnegative(x, least)` decides f ≥ g for x > 0, written as the equation max(f, g) = f: f - g is 0 at `least`, falls
+before it and rises after it (its derivative has a sign on either side), so the two are equal nowhere else.
+Probabilities count as positive.
 """
+import functools
 import itertools
 
 import sympy as sp
@@ -42,12 +46,12 @@ class Less(L.Operator):
     def __new__(cls, x, y):
         return super().__new__(cls, sp.sympify(x), sp.sympify(y))
 
-    def _latex(self, printer, exp=None):
-        body = r"\mathbf{1}[%s < %s]" % tuple(map(printer._print, self.args))
-        return body if exp is None else "%s^{%s}" % (body, exp)
+    def _latex(self, printer):
+        return r"\mathbf{1}[%s < %s]" % tuple(map(printer._print, self.args))
 
 
 # -- the sign of an expression in positive symbols ---------------------------------------------------
+@functools.lru_cache(maxsize=20_000)
 def sign(e):
     """1, 0 or -1; None if the rule of this module does not tell."""
     e = e.xreplace({x: sp.Dummy("e", positive=True) for x in e.atoms(sp.exp)})     # (an exponential is positive)
@@ -78,7 +82,7 @@ def sign_of_polynomial(e):
 
 # -- cells -------------------------------------------------------------------------------------------
 class Cell:
-    """One way to place every variable. `where` gives each in positive symbols, `cuts` the variables that stand at a cut."""
+    """One way to place every variable: `where` gives each in positive symbols, `cuts` those that stand at a cut."""
 
     def __init__(self):
         self.where, self.cuts, self.says = {}, {}, []
@@ -145,7 +149,9 @@ class Cases:
 
     def describe(self):
         cuts = "; ".join(f"{text(x)} at {', '.join(map(text, p[1:-1]))}" for x, p in self.ranges.items() if len(p) > 2)
-        return f"proved in every region, cutting {cuts}; a derivative is not taken at the cuts" if cuts else "proved on the whole range"
+        if not cuts:
+            return "proved on the whole range"
+        return f"proved in every region, cutting {cuts}; a derivative is not taken at the cuts"
 
     def __call__(self, lhs, rhs):
         lhs, rhs = (self.unfold(sp.sympify(x)) for x in (lhs, rhs))
@@ -213,7 +219,7 @@ def extremum(args, direction, cell):
 
 def derivative(e, cell):
     if len(e.args) != 2 or e.args[1] not in cell.where:
-        raise IllFormed(f"{text(e)}: in regions a derivative is taken along one of the variables {', '.join(map(text, cell.where))}")
+        raise IllFormed(f"{text(e)}: a derivative is taken along one of {', '.join(map(text, cell.where))}")
     body, x = e.args
     inner, letter = settle(body, cell), sp.Dummy(str(x))
     return sp.diff(inner.xreplace({x: letter}), letter).xreplace({letter: x})
@@ -228,14 +234,16 @@ class Nonnegative:
         self.x, self.least, self.unfold = x, sp.sympify(least), Unfolding(given)
 
     def describe(self):
-        return f"proved for every {text(self.x)} > 0, from the sign of the derivative; equality at {text(self.least)} only"
+        x, least = text(self.x), text(self.least)
+        return f"proved for every {x} > 0, from the sign of the derivative; equality at {least} only"
 
     def __call__(self, lhs, rhs):
         lhs, rhs = sp.sympify(lhs), sp.sympify(rhs)
         if not isinstance(lhs, sp.Max) or len(lhs.args) != 2 or rhs not in lhs.args:
             raise Undecided("write f >= g as the equation max(f, g) = f")
         g, = [x for x in lhs.args if x != rhs]
-        laws = {law: sp.Dummy(text(law), positive=True) for e in (lhs, self.x, self.least) for law in e.atoms(L.Distribution)}
+        laws = set().union(*(e.atoms(L.Distribution) for e in (lhs, self.x, self.least)))
+        laws = {law: sp.Dummy(text(law), positive=True) for law in laws}
         f, x, least = (self.unfold(e).xreplace(laws) for e in (rhs - g, self.x, self.least))
         letter = sp.Dummy(str(x), positive=True)
         f = f.xreplace({x: letter})

@@ -32,9 +32,9 @@ BOOK = {}                                              # every equation of this 
 
 @functools.cache
 def exact():
-    """The standard worlds: a random rational point with 2 states, 3 actions and 2 steps to refute fast,
-    then every MDP with 2 states, 2 actions and 2 steps."""
-    return On(FiniteMDP(2, 3, 1, carrier=Point), FiniteMDP(2, 2, 1))
+    """The standard worlds: two random rational points, one with 3 states and 3 actions and one with 3 steps, which refute
+    fast and catch what is true at one size only; then every MDP with 2 states, 2 actions and 2 steps."""
+    return On(FiniteMDP(3, 3, 1, carrier=Point), FiniteMDP(2, 2, 2, carrier=Point), FiniteMDP(2, 2, 1))
 
 
 any_size = Sums()                                      # finite sets of every size

@@ -9,11 +9,12 @@ The rules are
     E[x^n] = (n - 1)!! for even n, 0 for odd n
     E[f(x) e^(c x + d)] = e^(d + c²/2) E[f(x + c)]          complete the square
     Var[f] = E[f²] - E[f]²
-    e^m e^m' = e^(m + m'),    log e^m = m
+    e^m e^m' = e^(m + m'),    log e^m = m              (the parameters are real)
 
-The normal form of an expression is a table {m: coefficient} for Σ coefficient * e^m, with m a polynomial and the coefficient a rational
-function over the rationals (`cancel`). Exponentials of different polynomials are linearly independent over these functions (where m - m' is
-a number, that is the theorem of Lindemann and Weierstrass), so the table is empty exactly if the expression is 0: what is not proved is false.
+The normal form of an expression is a table {m: coefficient} for Σ coefficient * e^m, with m a polynomial and the
+coefficient a rational function over the rationals (`cancel`). Exponentials of different polynomials are linearly
+independent over these functions (where m - m' is a number, that is the theorem of Lindemann and Weierstrass), so the
+table is empty exactly if the expression is 0: what is not proved is false.
 """
 import sympy as sp
 
@@ -28,7 +29,7 @@ standard_normal = L.head("standard_normal", r"\mathcal{N}(0, 1)", 20, L.MID, L.D
 
 
 class Gaussian:
-    """Decide an equation between expectations and variances under `standard_normal(x)`. `given`: definitions to unfold."""
+    """Decide an equation between means and variances under `standard_normal(x)`. `given`: definitions to unfold."""
 
     level = "P"
 
@@ -44,7 +45,7 @@ class Gaussian:
 
     # -- a tree as a table ---------------------------------------------------------------------------
     def read(self, e):
-        if e.is_Rational or isinstance(e, sp.Symbol | sp.Indexed):
+        if e.is_Rational or e.is_Symbol:
             return collect([(ZERO, e)])
         if e.is_Add:
             return collect(pair for x in e.args for pair in self.read(x).items())
@@ -53,7 +54,7 @@ class Gaussian:
         if e.is_Pow and e.exp.is_Integer:
             return product([self.read(e.base) if e.exp > 0 else self.inverse(e.base)] * abs(int(e.exp)))
         if isinstance(e, sp.exp):
-            return {self.polynomial(self.read(e.args[0]), e): ONE}
+            return collect([(self.polynomial(self.read(e.args[0]), e), ONE)])
         if isinstance(e, sp.log):
             return collect([(ZERO, self.exponent(self.read(e.args[0]), e))])
         if isinstance(e, L.Under):
@@ -95,13 +96,13 @@ class Gaussian:
         if not isinstance(law, standard_normal) or not law.args[0].is_Symbol:
             raise IllFormed(f"the law must be standard_normal(x), not {text(law)}")
         x, = law.args
-        return collect((exponent, value) for m, c in self.read(body).items() for exponent, value in [self.moment(m, c, x)])
+        return collect(self.moment(m, c, x) for m, c in self.read(body).items())
 
     @staticmethod
     def moment(m, c, x):
         """E[c(x) e^m(x)] as (exponent, coefficient)."""
         if not c.is_polynomial(x) or sp.degree(m, x) > 1:
-            raise IllFormed(f"{text(c * sp.exp(m))} is no polynomial in {text(x)} times the exponential of a linear function")
+            raise IllFormed(f"{text(c * sp.exp(m))} is no polynomial in {text(x)} times e to a linear function of it")
         slope, rest = m.coeff(x, 1), m.coeff(x, 0)
         shifted = sp.Poly(c.xreplace({x: x + slope}), x)
         value = sum((q * double_factorial(n - 1) for (n,), q in shifted.terms() if n % 2 == 0), ZERO)

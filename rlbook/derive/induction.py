@@ -5,23 +5,25 @@
     start   z = 0 at k = 0;
     step    z(k + 1) - z(k) = 0.
 
-Both are decided by a normal form: a linear combination of monomials Π base^e, where a base is an atom (a symbol, r[t + l],
-V(s[t + l]), any function of indices) or a *block* Σ_{x=0}^{m-1} monomial. No sum is ever evaluated; the rules are
+Both are decided by a normal form: a linear combination of monomials Π base^e, where a base is an atom (a symbol,
+r[t + l], V(s[t + l]), any function of indices) or a *block* Σ_{x=0}^{m-1} monomial. No sum is ever evaluated; the
+rules are
 
     linearity, Leibniz on products, fresh names for indices
     γ^(m+l) = γ^m γ^l, (γ λ)^l = γ^l λ^l            γ, λ positive
     Σ_{x=low}^{high} F(x) = Σ_{x=0}^{m-1} F(x + low)    m = high - low + 1, the number of terms
     Σ_{x=0}^{m-1} F(x) = F(0) + ... + F(m - 1)      m a number
-    Σ_{x=0}^{m-1} F(x) = Σ_{x=0}^{m-2} F(x) + F(m - 1)  m ≥ 1: so the last terms are split off until m has no constant left,
-                                                    which makes sums telescope in z(k + 1) - z(k)
+    Σ_{x=0}^{m-1} F(x) = Σ_{x=0}^{m-2} F(x) + F(m - 1)  m ≥ 1: so the last terms are split off until m has no constant
+                                                    left, which makes sums telescope in z(k + 1) - z(k)
     Σ_{x=0}^{m-1} c F(x) = c Σ_{x=0}^{m-1} F(x)     c free of x;   Σ_{x=0}^{m-1} 1 = m
     Σ_{x=0}^{m-1} 0^x F(x) = F(0)                   m ≥ 1 (0^0 = 1)
 
-m ≥ 0 is required of every sum and m ≥ 1 where a rule says so. Both are shown from k ≥ 0 and from the ranges of the indices around:
-m is linear in them with whole coefficients, so its least value is at the ends of the ranges. What cannot be shown is `Undecided`.
+m ≥ 0 is required of every sum and m ≥ 1 where a rule says so. Both are shown from k ≥ 0 and from the ranges of the
+indices around: m is linear in them with whole coefficients, so its least value is at the ends of the ranges. What
+cannot be shown is `Undecided`.
 
-A statement about atoms that holds here holds for all functions r, V, δ, ...; where the proof fails, n = base, ..., base + 3 are tried,
-and a difference there (a polynomial in independent atoms) refutes.
+What is proved holds for all functions r, V, δ, ... of their indices. Where the proof fails, n = base, ..., base + 3 are
+tried, and a difference there (a polynomial in independent atoms) refutes.
 """
 from collections import namedtuple
 
@@ -43,7 +45,7 @@ class Block(L.Operator):
 
 
 class Normal:
-    """Trees to their normal form. `scope` lists the indices around a place with their numbers of terms, outermost first."""
+    """Trees to their normal form. `scope` lists the indices around a place, outermost first, with their ranges."""
 
     def __call__(self, e):
         """The normal form: {monomial: coefficient}, empty for 0."""
@@ -67,7 +69,8 @@ class Normal:
         if e.is_Pow:
             return self.power(e.base, e.exp, scope)
         if isinstance(e, sp.Sum):
-            body, (x, low, high) = e.args
+            body, *inner, (x, low, high) = e.args      # (sympy writes nested sums as one)
+            body = sp.Sum(body, *inner) if inner else body
             return self.sum(body.xreplace({x: x + low}), x, sp.expand(high - low + 1), scope)
         if isinstance(e, Block):
             body, x, m = e.args
@@ -214,7 +217,8 @@ class Normal:
     @staticmethod
     def denominators(terms):
         """A sum that stands in a denominator, and the power that clears it; None if there is none."""
-        found = [(base, -e) for term in terms for base, e in term.powers.items() if base.is_Add and e.is_Integer and e < 0]
+        powers = [pair for term in terms for pair in term.powers.items()]
+        found = [(base, -e) for base, e in powers if base.is_Add and e.is_Integer and e < 0]
         return max(((base, e) for base, e in found if base == found[0][0]), key=lambda pair: pair[1], default=None)
 
     def cleared(self, term, base, e):
@@ -274,4 +278,5 @@ class Induction:
         if unproved is not None:
             raise unproved
         step = normal(z(sp.Symbol("k", integer=True, nonnegative=True)))
-        raise Undecided(f"not proved, and true for the first values of {text(self.n)}; the difference is {text(display(normal.tree(step)))}"[:600])
+        left = text(display(normal.tree(step)))
+        raise Undecided(f"not proved, and true for the first values of {text(self.n)}; the difference is {left}"[:600])

@@ -40,7 +40,7 @@ class Plain(StrPrinter):
         return "%s(%s)" % (HEADS.get(type(e), type(e).__name__), ", ".join(map(self._print, e.args)))
 
     def _print_Sum(self, e):
-        limits = ", ".join("(%s)" % ", ".join(map(self._print, limit)) for limit in e.limits)
+        limits = ", ".join("(%s)" % ", ".join(map(self._print, limit)) for limit in reversed(e.limits))
         return f"Σ({self._print(e.function)}, {limits})"
 
     def _print_Product(self, e):

@@ -47,6 +47,11 @@ def is_index(e):
     return all(x.is_integer and (x.is_Symbol or x.is_Number or -x in e.free_symbols) for x in e.args)
 
 
+def is_below(power):
+    """Does a factor with this exponent stand below a fraction bar? 1/γ^t does, γ^(t - l) does not."""
+    return not power.is_Add and power.could_extract_minus_sign()
+
+
 class Printer(LatexPrinter):
     """See the module's text; every method prints one kind of node."""
 
@@ -83,14 +88,14 @@ class Printer(LatexPrinter):
             if x.is_Rational and not x.is_Integer:
                 above += [sp.Integer(x.p)] if x.p != 1 else []
                 below.append(sp.Integer(x.q))
-            elif power.could_extract_minus_sign():
+            elif is_below(power):
                 below.append(sp.Pow(base, -power))
             else:
                 above.append(x)
         above.sort(key=lambda x: (rank(x), str(x)))
         wide = [x for x in above if self._is_wide(x)]
-        if len(wide) == 1 and below and above == wide and isinstance(wide[0], L.Variance | L.VarianceUnder):
-            wide = []                                  # Var[X] / N
+        if len(wide) == 1 and above == wide and below and (isinstance(wide[0], L.Variance | L.VarianceUnder) or any(map(self._is_wide, below))):
+            wide = []                                  # Var[X] / N, E[X] / E[Y]
         small = [x for x in above if x not in wide]
         after = []
         if any(isinstance(x, L.Head) for x in below):   # π/π_old stays a ratio; what it weighs comes after it
@@ -135,10 +140,12 @@ class Printer(LatexPrinter):
 
     def _print_Pow(self, e):
         base, power = e.as_base_exp()
-        if power.could_extract_minus_sign():
+        if is_below(power):
             return r"\frac{1}{%s}" % self._print(sp.Pow(base, -power))
         if power == sp.Rational(1, 2):
             return r"\sqrt{%s}" % self._print(base)
+        if isinstance(base, L.Head) and "^" in base.tex:
+            return "%s^{%s}" % (self._print(base), self._print(power))     # Q^π(s, a)^2: no two exponents on one letter
         if isinstance(base, L.Head) or not base.has(L.Operator, sp.Sum):
             return super()._print_Pow(e)
         return r"\left(%s\right)^{%s}" % (self._print(base), self._print(power))
@@ -151,7 +158,7 @@ class Printer(LatexPrinter):
 
     @staticmethod
     def _is_ratio(x):
-        return x.is_Mul and any(y.as_base_exp()[1].could_extract_minus_sign() for y in x.args)
+        return x.is_Mul and any(is_below(y.as_base_exp()[1]) for y in x.args)
 
     def _print_exp(self, e, exp=None):
         body = "e^{%s}" % self._print(e.args[0])
@@ -159,12 +166,12 @@ class Printer(LatexPrinter):
 
     def _print_Sum(self, e):
         body, *limits = e.args
-        signs = "".join(r"\sum_{%s=%s}^{%s} " % tuple(map(self._print, limit)) for limit in limits)
+        signs = "".join(r"\sum_{%s=%s}^{%s} " % tuple(map(self._print, limit)) for limit in reversed(limits))
         return signs + self._operand(body)
 
     def _print_Product(self, e):
         body, *limits = e.args
-        signs = "".join(r"\prod_{%s=%s}^{%s} " % tuple(map(self._print, limit)) for limit in limits)
+        signs = "".join(r"\prod_{%s=%s}^{%s} " % tuple(map(self._print, limit)) for limit in reversed(limits))
         return signs + self._operand(body)
 
     def _operand(self, body):
