@@ -2,6 +2,6 @@
 
 from rlbook.control.policies import CategoricalPolicy
 from rlbook.control.rollouts import Episodes, collect, make_envs
-from rlbook.control.vpg import Result, VPGConfig, load, vpg
+from rlbook.control.vpg import Result, VPGConfig, load, policy_gradient_step, vpg
 
-__all__ = ["CategoricalPolicy", "Episodes", "Result", "VPGConfig", "collect", "load", "make_envs", "vpg"]
+__all__ = ["CategoricalPolicy", "Episodes", "Result", "VPGConfig", "collect", "load", "make_envs", "policy_gradient_step", "vpg"]

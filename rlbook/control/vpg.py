@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import rlbook
 from rlbook.control.policies import CategoricalPolicy
-from rlbook.control.rollouts import collect, make_envs
+from rlbook.control.rollouts import Episodes, collect, make_envs
 from rlbook.losses import policy_gradient_loss
 from rlbook.returns import total_returns
 
@@ -104,23 +104,39 @@ def vpg(env_id: str, config: VPGConfig | None = None, resume: Result | None = No
     started = time.perf_counter()
     with closing(make_envs(env_id, config.num_envs, config.max_episode_steps)) as envs:
         run = _begin(env_id, config, envs) if resume is None else _continue(env_id, config, resume)
-        policy, optimizer = run.policy, run.optimizer
-        device = next(policy.parameters()).device
+        device = next(run.policy.parameters()).device
         for iteration in tqdm(range(len(run.history["global_step"]), config.num_iterations), desc=f"vpg {env_id}"):
-            episodes = collect(envs, policy, run.generator, iteration_seed(config.seed, iteration))  # D, τ ~ π_θ
-            observations, actions, rewards, _, _, mask = episodes.to(device)
-            weights = total_returns(rewards, mask, config.gamma)                         # Φ_t = R(τ)
-            if config.normalize_weights:
-                weights = scale_to_unit_std(weights, mask)                               # Φ_t / std(Φ)
-            logprobs, entropy = policy.evaluate(observations[:, :-1], actions)           # log π_θ(a_t|s_t)
-            loss_of_step = policy_gradient_loss(logprobs, weights) * mask                # −log π_θ(a_t|s_t) Φ_t
-            loss = loss_of_step.sum() / config.num_envs                                  # 1/|D| Σ_τ Σ_t
-            optimizer.zero_grad()
-            loss.backward()                                                              # ∇_θ loss = −ĝ
-            optimizer.step()                                                             # θ ← θ + α ĝ, by Adam
-            _record(run.history, rewards, mask, loss, entropy)
+            seed = iteration_seed(config.seed, iteration)
+            episodes = collect(envs, run.policy, run.generator, seed)
+            loss, entropy = policy_gradient_step(run.policy, run.optimizer, episodes.to(device), config)
+            _record(run.history, episodes, loss, entropy)
     run.seconds += time.perf_counter() - started
     return run
+
+
+def policy_gradient_step(policy, optimizer, episodes, config):
+    """One step of gradient ascent on a batch of episodes; returns the loss and the entropy [N, T+1], detached.
+
+    θ ← θ + α ĝ,  ĝ = 1/|D| Σ_{τ∈D} Σ_t ∇_θ log π_θ(a_t|s_t) Φ_t,  Φ_t = R(τ)  (eq-gradient-estimate)
+    """
+    # the data set D: N episodes, padded to the longest; mask says which
+    # steps happened
+    observations, actions, rewards, _, _, mask = episodes
+    # Φ_t = R(τ), the same for each step of an episode
+    weights = total_returns(rewards, mask, config.gamma)
+    if config.normalize_weights:
+        weights = scale_to_unit_std(weights, mask)
+    # log π_θ(a_t | s_t), the one thing that is differentiated
+    logprobs, entropy = policy.evaluate(observations[:, :-1], actions)
+    # -log π_θ(a_t | s_t) Φ_t, summed over t, averaged over D:
+    # its gradient is -ĝ
+    terms = policy_gradient_loss(logprobs, weights) * mask
+    loss = terms.sum() / len(mask)
+    optimizer.zero_grad()
+    loss.backward()
+    # θ ← θ + α ĝ, each component rescaled by Adam
+    optimizer.step()
+    return loss.item(), entropy.detach()
 
 
 def scale_to_unit_std(weights: Tensor, mask: Tensor) -> Tensor:
@@ -163,9 +179,9 @@ def _continue(env_id: str, config: VPGConfig, resume: Result) -> Result:
     return replace(run, history=copy.deepcopy(resume.history), seconds=resume.seconds)
 
 
-def _record(history: dict, rewards: Tensor, mask: Tensor, loss: Tensor, entropy: Tensor) -> None:
-    steps = mask.sum().item()
-    values = (rewards.sum().item() / len(mask), steps / len(mask), loss.item(), (entropy * mask).sum().item() / steps,
-              steps + (history["global_step"] or [0])[-1])
+def _record(history: dict, episodes: Episodes, loss: float, entropy: Tensor) -> None:
+    mask, steps = episodes.mask, episodes.mask.sum().item()
+    values = (episodes.rewards.sum().item() / len(mask), steps / len(mask), loss,
+              (entropy.cpu() * mask).sum().item() / steps, steps + (history["global_step"] or [0])[-1])
     for name, value in zip(METRICS, values, strict=True):
         history[name].append(value)

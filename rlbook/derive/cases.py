@@ -71,13 +71,10 @@ def sign_of_polynomial(e):
     number, factors = sp.factor_list(e, *symbols)
     if sp.expand(number * sp.Mul(*[factor**power for factor, power in factors]) - e) != 0:
         return None
-    out = int(sp.sign(number))
-    for factor, power in factors:
-        signs = {c.is_positive for c in sp.Poly(factor, *symbols).coeffs() if c.is_Rational}
-        if len(signs) != 1:
-            return None
-        out *= 1 if signs == {True} else (-1)**power
-    return out
+    coefficients = [c for factor, _ in factors for c in sp.Poly(factor, *symbols).coeffs()]
+    if not all(c.is_Rational and c > 0 for c in coefficients):
+        return None                                    # (a common sign of a factor is in the number already)
+    return int(sp.sign(number))
 
 
 # -- cells -------------------------------------------------------------------------------------------

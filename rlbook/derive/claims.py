@@ -18,12 +18,14 @@ from .definitions import STANDARD
 from .display import Displayed, broken
 from .errors import Refuted, describe
 from .horizon import Horizon
-from .language import Estimate
+from .language import Estimate, P, p, ρ0
 from .mdp import FiniteMDP, On
+from .paths import Paths
 from .plain import text
 from .printing import latex
 from .samples import IID
 from .sums import Softmax, Sums
+from .witness import Witness
 
 STRENGTH = "RFP"                                       # from the weakest level to the strongest
 
@@ -37,6 +39,34 @@ def exact():
     return On(FiniteMDP(3, 3, 1, carrier=Point), FiniteMDP(2, 2, 2, carrier=Point), FiniteMDP(2, 2, 1))
 
 
+class All:
+    """Several provers that must all agree: an independent second opinion on the same tree. The level is the strongest."""
+
+    def __init__(self, *provers):
+        self.provers = provers
+
+    @property
+    def level(self):
+        return max((by.level for by in self.provers), key=STRENGTH.index)
+
+    def describe(self):
+        return "; also ".join(by.describe() for by in sorted(self.provers, key=lambda by: -STRENGTH.index(by.level)))
+
+    def __call__(self, lhs, rhs):
+        return next((z for z in (by(lhs, rhs) for by in self.provers) if z != 0), 0)
+
+
+@functools.cache
+def any_trajectory():
+    """Trajectories as outcomes: every horizon and every size, with the finite MDPs as a second opinion."""
+    return All(exact(), Paths())
+
+
+def worlds(by):
+    """The finite MDPs on which a prover decides, if it does."""
+    return next((x for x in getattr(by, "provers", (by,)) if isinstance(x, On)), None)
+
+
 any_size = Sums()                                      # finite sets of every size
 softmax = Softmax()                                    # the same, for softmax policies and one component of the gradient
 any_sample = IID(unfold={Estimate: STANDARD[Estimate].unfold})   # independent samples, every sample size
@@ -44,15 +74,17 @@ any_horizon = Horizon                                  # every horizon; any_hori
 
 
 def prover(by):
-    return exact() if by is None else by() if by is Horizon else by
+    return exact() if by is None else by() if by in (Horizon, any_trajectory) else by
 
 
 def decide(where, lhs, rhs, by, show=None):
     """Raise `Refuted` unless lhs = rhs; the witness is the most readable one that the prover has."""
     difference = by(lhs, rhs)
     if difference != 0:
-        if isinstance(by, On) and len(by.worlds) > 1:
-            difference = On(by.worlds[-1])(lhs, rhs) or difference
+        if (on := worlds(by)) is not None:
+            difference = On(on.worlds[-1])(lhs, rhs) or difference
+        if isinstance(difference, Witness):
+            difference.interior = any(x.args[0].has(P, p, ρ0) for x in (lhs - rhs).atoms(sp.log))
         raise Refuted(where, show[0] if show else lhs, show[1] if show else rhs, difference)
 
 

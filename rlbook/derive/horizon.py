@@ -26,6 +26,8 @@ class Known:
         if not isinstance(left, L.ToGo) or left.args[0] != L.h or not left.args[1].is_Symbol:
             raise Undecided(f"an induction over h proves F(h, s) = ... or grad(F(h, s)) = ..., not {lhs} = ...")
         self.head, self.parameters, self.value = type(left), left.args, sp.sympify(rhs)
+        if not self.gradient and self.value.has(self.head):
+            raise Undecided(f"{rhs} speaks of the function on the left side")
 
     def at(self, *args):
         return self.value.xreplace(dict(zip(self.parameters, args, strict=True)))
@@ -83,6 +85,9 @@ class Horizon:
     level = "P"
 
     def __init__(self, given=(), definitions=STANDARD):
+        weaker = [claim.id for claim in given if not isinstance(claim.by, Horizon)]
+        if weaker:
+            raise Undecided(f"a lemma must have been proved for every horizon: {weaker}")
         self.lemmas = [Known(claim.lhs, claim.rhs) for claim in given]
         self.recursions = {head: d for head, d in definitions.items() if d.base is not None}
 

@@ -31,7 +31,7 @@ def table(equations=None, hypotheses=HYPOTHESES):
     equations = claims.BOOK.values() if equations is None else equations
     worlds, rows = {hypothesis: broken_world(hypothesis) for hypothesis in hypotheses}, []
     for equation in equations:
-        links = [link for link in equation.links() if isinstance(link.by, On)]
+        links = [link for link in equation.links() if claims.worlds(link.by) is not None]
         if links:
             rows.append(Row(equation.id, {h: _any(needs(link, worlds[h]) for link in links) for h in hypotheses}))
     return rows
@@ -50,4 +50,4 @@ def markdown(rows):
     names = list(rows[0].uses)
     lines = ["| equation | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
     sign = {True: "●", False: "", None: "–"}
-    return "\n".join(lines + [f"| `{row.id}` | " + " | ".join(sign[row.uses[h]] for h in names) + " |" for row in rows])
+    return "\n".join(lines + [f"| {{eq}}`eq-{row.id}` | " + " | ".join(sign[row.uses[h]] for h in names) + " |" for row in rows])

@@ -24,7 +24,7 @@ N, G = sp.symbols("N G", integer=True, positive=True)
 γ, λ, α, ε, β = sp.symbols("gamma lambda alpha varepsilon beta", positive=True)
 θ = sp.IndexedBase("theta")
 τ = sp.Symbol("tau")
-a, s, r = (sp.IndexedBase(name) for name in "asr")
+a, s, r = (sp.IndexedBase(sp.Symbol(name, real=True)) for name in "asr")   # no relatives of the symbols a_ and s_ below
 a_, b_, s_, s_new = sp.Symbol("a"), sp.Symbol("b"), sp.Symbol("s"), sp.Symbol("s'")
 x_ = sp.Symbol("x")                                    # an outcome of any finite random experiment
 

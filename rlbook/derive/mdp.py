@@ -172,17 +172,15 @@ class FiniteMDP:
 
     @read.register
     def _(self, e: sp.Sum, env):
-        body, limits, *outer = e.args
-        if outer:
-            return self.read(sp.Sum(sp.Sum(body, limits), *outer), env)
+        body, *inner, limits = e.args                  # sympy writes the outermost sum last
+        body = sp.Sum(body, *inner) if inner else body
         x, values = self._range(limits, env)
         return sum((self.read(body, {**env, x: v}) for v in values), self.K.zero)
 
     @read.register
     def _(self, e: sp.Product, env):
-        body, limits, *outer = e.args
-        if outer:
-            return self.read(sp.Product(sp.Product(body, limits), *outer), env)
+        body, *inner, limits = e.args
+        body = sp.Product(body, *inner) if inner else body
         x, values = self._range(limits, env)
         out = self.K.one
         for v in values:

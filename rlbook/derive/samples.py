@@ -75,7 +75,7 @@ class IID(Sums):
     @staticmethod
     def attribute(base):
         if sampled(base):
-            return Attribute(base.base.label, base.indices[0])
+            return Attribute(sp.Symbol(base.base.label.name), base.indices[0])
         if isinstance(base, sp.Indexed):
             raise IllFormed(f"{base}: the index of a sample must be a variable")
         if not isinstance(base, Attribute) and (any(map(sampled, base.atoms(sp.Indexed))) or base.has(Attribute)):

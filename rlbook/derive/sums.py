@@ -99,7 +99,10 @@ class Sums:
         if e.is_Pow:
             return self.power(e)
         if isinstance(e, L.Over):
-            return self.bind(e.args[0], e.args[1], as_set(e.args[1]))
+            body, x = e.args
+            if x == L.τ and any(y.base in (L.s, L.a, L.r) and len(y.indices) == 1 for y in body.atoms(sp.Indexed)):
+                raise IllFormed("s[t], a[t] and r[t] belong to the trajectory that is summed over: use any_trajectory")
+            return self.bind(body, x, as_set(x))
         if isinstance(e, sp.Sum):
             return self.index_sum(e)
         if isinstance(e, L.Under):
@@ -158,10 +161,8 @@ class Sums:
         return [Term(c, bound + (fresh,), powers) for c, bound, powers in self.terms(body.xreplace({x: fresh}))]
 
     def index_sum(self, e):
-        body, *limits = e.args
-        if len(limits) > 1:
-            return self.terms(sp.Sum(sp.Sum(body, limits[0]), *limits[1:]))
-        x, low, high = limits[0]
+        body, *inner, (x, low, high) = e.args          # sympy writes the outermost sum last
+        body = sp.Sum(body, *inner) if inner else body
         if (low.free_symbols | high.free_symbols) & {y for y in e.atoms(sp.Dummy)}:
             raise IllFormed(f"the bounds of {x} depend on another bound variable: this needs induction")
         return self.bind(body, x, as_set((low, high)))

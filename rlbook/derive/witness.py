@@ -11,18 +11,18 @@ PER_ROW = 4                                            # facts in a row of the d
 class Witness:
     """A non-zero polynomial in the numbers of an MDP, with the simplest of their values at which it does not vanish."""
 
-    def __init__(self, polynomial):
-        self.polynomial = polynomial
+    def __init__(self, polynomial, interior=False):
+        self.polynomial, self.interior = polynomial, interior
 
     def describe(self):
         """One line of text, every symbol under its own name."""
-        value, where = shrink(self.polynomial)
+        value, where = shrink(self.polynomial, self.interior)
         at = ", ".join(f"{name} = {v}" for name, v in where.items())
         return f"{value} at {at}" if at else str(value)
 
     def latex(self):
         """The same as mathematics: P(1 | 0, 1) = 1 instead of P010 = 0; rewards and directions that are 0 left out."""
-        value, where = shrink(self.polynomial)
+        value, where = shrink(self.polynomial, self.interior)
         facts = [fact for name, v in where.items() if (fact := assignment(name, v))]
         silent = any(name[0] == "r" and name[1] != "h" and v == 0 for name, v in where.items())
         facts += [r"\text{other rewards } 0"] if silent else []
@@ -30,13 +30,20 @@ class Witness:
         return r" \\ & ".join([sp.latex(value) + (r" \quad\text{where}" if rows else ""), *rows])
 
 
-def shrink(polynomial):
-    """Set each generator in turn to 0, 1, 1/2 or 1/3, the first that keeps the polynomial from vanishing; a probability
-    of the policy, which is never 0 or 1, to 1/2, 1/3 or 1/5."""
+def candidates(name, interior):
+    """The values that are tried for one number, the simplest first. A policy is never 0 or 1, a discount never 0; where
+    the logarithm of a probability is taken (`interior`), the start and the dynamics are not 0 or 1 either."""
+    inner = (QQ(1, 2), QQ(1, 3), QQ(1, 5))
+    if re.fullmatch(r"p\d+", name) or interior and re.fullmatch(r"(rho|P)\d+", name):
+        return inner
+    return (QQ(1), QQ(1, 2)) if name in ("gamma", "lambda", "alpha") else (QQ(0), QQ(1), *inner)
+
+
+def shrink(polynomial, interior=False):
+    """Set each generator in turn to the first candidate that keeps the polynomial from vanishing."""
     ring, where = polynomial.ring, {}
     for generator in ring.gens:
-        inner = re.fullmatch(r"p\d+", str(generator))
-        for value in (QQ(1, 2), QQ(1, 3), QQ(1, 5)) if inner else (QQ(0), QQ(1), QQ(1, 2), QQ(1, 3)):
+        for value in candidates(str(generator), interior):
             rest = polynomial.compose(generator, ring(value))
             if rest != 0:
                 if polynomial.degree(generator) > 0:
