@@ -7,88 +7,22 @@
 The LaTeX is printed from the very trees that were checked; there is no way to pass one's own. The level of
 proof comes from the prover that decided (`by`), and of a derivation from its weakest step.
 """
-import functools
 import time
 from dataclasses import dataclass, field
 
 import sympy as sp
 
-from .carriers import Point
+from .decide import STRENGTH, any_horizon, any_sample, any_size, any_trajectory, decide, exact, prover, softmax, worlds  # noqa: F401
 from .definitions import STANDARD
 from .display import Displayed, broken
 from .errors import Refuted, describe
-from .horizon import Horizon
-from .language import Estimate, P, p, ρ0
-from .mdp import FiniteMDP, On
-from .paths import Paths
 from .plain import text
 from .printing import latex
-from .samples import IID
-from .sums import Softmax, Sums
-from .witness import Witness
-
-STRENGTH = "RFP"                                       # from the weakest level to the strongest
 
 BOOK = {}                                              # every equation of this process by id; running a cell again replaces it
 
 
-@functools.cache
-def exact():
-    """The standard worlds: two random rational points, one with 3 states and 3 actions and one with 3 steps, which refute
-    fast and catch what is true at one size only; then every MDP with 2 states, 2 actions and 2 steps."""
-    return On(FiniteMDP(3, 3, 1, carrier=Point), FiniteMDP(2, 2, 2, carrier=Point), FiniteMDP(2, 2, 1))
-
-
-class All:
-    """Several provers that must all agree: an independent second opinion on the same tree. The level is the strongest."""
-
-    def __init__(self, *provers):
-        self.provers = provers
-
-    @property
-    def level(self):
-        return max((by.level for by in self.provers), key=STRENGTH.index)
-
-    def describe(self):
-        return "; also ".join(by.describe() for by in sorted(self.provers, key=lambda by: -STRENGTH.index(by.level)))
-
-    def __call__(self, lhs, rhs):
-        return next((z for z in (by(lhs, rhs) for by in self.provers) if z != 0), 0)
-
-
-@functools.cache
-def any_trajectory():
-    """Trajectories as outcomes: every horizon and every size, with the finite MDPs as a second opinion."""
-    return All(exact(), Paths())
-
-
-def worlds(by):
-    """The finite MDPs on which a prover decides, if it does."""
-    return next((x for x in getattr(by, "provers", (by,)) if isinstance(x, On)), None)
-
-
-any_size = Sums()                                      # finite sets of every size
-softmax = Softmax()                                    # the same, for softmax policies and one component of the gradient
-any_sample = IID(unfold={Estimate: STANDARD[Estimate].unfold})   # independent samples, every sample size
-any_horizon = Horizon                                  # every horizon; any_horizon(given=[claims proved before])
-
-
-def prover(by):
-    return exact() if by is None else by() if by in (Horizon, any_trajectory) else by
-
-
-def decide(where, lhs, rhs, by, show=None):
-    """Raise `Refuted` unless lhs = rhs; the witness is the most readable one that the prover has."""
-    difference = by(lhs, rhs)
-    if difference != 0:
-        if (on := worlds(by)) is not None:
-            difference = On(on.worlds[-1])(lhs, rhs) or difference
-        if isinstance(difference, Witness):
-            difference.interior = any(x.args[0].has(P, p, ρ0) for x in (lhs - rhs).atoms(sp.log))
-        raise Refuted(where, show[0] if show else lhs, show[1] if show else rhs, difference)
-
-
-@dataclass(repr=False)
+@dataclass(repr=False, frozen=True)
 class Claim(Displayed):
     """`lhs = rhs`, decided by a prover. `where` maps a symbol to the expressions that it may stand for."""
 
@@ -119,8 +53,8 @@ class Claim(Displayed):
     def check(self):
         start = time.perf_counter()
         for lhs, rhs in self.instances():
-            decide(f"{self.id} is refuted", lhs, rhs, self.by)
-        self.seconds = time.perf_counter() - start
+            decide(self.id, lhs, rhs, self.by)
+        object.__setattr__(self, "seconds", time.perf_counter() - start)
         return self
 
     def links(self):
@@ -140,7 +74,7 @@ class Claim(Displayed):
         return self.by.describe()
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, frozen=True)
 class Defined(Displayed):
     """A definition of the book, as the readers use it."""
 
@@ -169,7 +103,7 @@ class Defined(Displayed):
         return "a definition: what every check of the book reads in its place"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Step:
     """One line of a derivation: the expression, the reason, and the prover of the step into it."""
 
@@ -178,12 +112,12 @@ class Step:
     by: object = None
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, frozen=True)
 class Derivation(Displayed):
     """A chain of equal expressions, each step checked for itself."""
 
     id: str
-    lines: list
+    lines: tuple
     says: str = ""
     seconds: float = field(default=0.0, compare=False)
     kind = "claim"
@@ -200,8 +134,8 @@ class Derivation(Displayed):
     def check(self):
         start = time.perf_counter()
         for k, link in enumerate(self.links(), 1):
-            decide(f"{self.id}, step {k} ({link.says}) is refuted", link.lhs, link.rhs, link.by)
-        self.seconds = time.perf_counter() - start
+            decide(f"{self.id}, step {k} ({link.says})", link.lhs, link.rhs, link.by)
+        object.__setattr__(self, "seconds", time.perf_counter() - start)
         return self
 
     @property
@@ -234,8 +168,12 @@ def register(equation):
 
 def claim(id, lhs, rhs, by=None, says="", where=None):
     """Check lhs = rhs and display it. `by`: nothing (finite MDPs), any_size, softmax, any_sample, any_horizon, ..."""
-    values = {x: [sp.sympify(v) for v in choices] for x, choices in (where or {}).items()}
-    return register(Claim(id, sp.sympify(lhs), sp.sympify(rhs), prover(by), says, values).check())
+    lhs, rhs, values = sp.sympify(lhs), sp.sympify(rhs), {}
+    for symbol, choices in (where or {}).items():
+        if not isinstance(choices, list | tuple) or not choices or not (lhs.has(symbol) or rhs.has(symbol)):
+            raise ValueError(f"{id}: `where` lists what a symbol of the equation may stand for, not {symbol}: {choices!r}")
+        values[symbol] = [sp.sympify(choice) for choice in choices]
+    return register(Claim(id, lhs, rhs, prover(by), says, values).check())
 
 
 def define(id, left, body, base=None, says=""):
@@ -259,20 +197,20 @@ def derivation(id, start, *steps, by=None, says=""):
         if not 2 <= len(step) <= 3 or not isinstance(step[1], str) or not step[1]:
             raise ValueError(f"{id}: a step is (expression, reason) or (expression, reason, prover), not {step}")
         lines.append(Step(sp.sympify(step[0]), step[1], prover(step[2] if len(step) == 3 else by)))
-    return register(Derivation(id, lines, says).check())
+    return register(Derivation(id, tuple(lines), says).check())
 
 
 def refute(lhs, rhs, by=None):
-    """Show that lhs = rhs is false: the two sides and the smallest witness. Raises if it turns out to be true."""
+    """Show that lhs = rhs is false: the two sides and a counterexample. Raises if it is true, or if nothing decides it."""
     lhs, rhs, by = sp.sympify(lhs), sp.sympify(rhs), prover(by)
     try:
-        decide("refuted", lhs, rhs, by)
+        decide("the statement", lhs, rhs, by)
     except Refuted as found:
         return Refutation(lhs, rhs, found)
     raise ValueError(f"this is true, and cannot be refuted: {text(lhs)} = {text(rhs)}")
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, frozen=True)
 class Refutation:
     """A statement that is false, with its counterexample. It has no number and no level."""
 

@@ -5,7 +5,7 @@ not sum to one, the dynamics' neither, or the start, the dynamics or the rewards
 """
 from collections import namedtuple
 
-from . import claims
+from . import claims, decide
 from .carriers import Point
 from .errors import IllFormed
 from .mdp import HYPOTHESES, FiniteMDP, On
@@ -15,7 +15,8 @@ Row = namedtuple("Row", "id uses")                     # uses: {hypothesis: True
 
 def broken_world(hypothesis, states=2, actions=2, T=1):
     """A random point first, then every number a symbol, with one hypothesis given up."""
-    return On(FiniteMDP(states, actions, T, carrier=Point, broken=(hypothesis,)), FiniteMDP(states, actions, T, broken=(hypothesis,)))
+    options = {"states": states, "actions": actions, "T": T, "broken": (hypothesis,)}
+    return On(FiniteMDP(carrier=Point, **options), FiniteMDP(**options))
 
 
 def needs(link, world):
@@ -31,7 +32,7 @@ def table(equations=None, hypotheses=HYPOTHESES):
     equations = claims.BOOK.values() if equations is None else equations
     worlds, rows = {hypothesis: broken_world(hypothesis) for hypothesis in hypotheses}, []
     for equation in equations:
-        links = [link for link in equation.links() if claims.worlds(link.by) is not None]
+        links = [link for link in equation.links() if decide.worlds(link.by) is not None]
         if links:
             rows.append(Row(equation.id, {h: _any(needs(link, worlds[h]) for link in links) for h in hypotheses}))
     return rows

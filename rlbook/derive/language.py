@@ -52,7 +52,8 @@ def head(name, tex=None, rank=58, bar=r",\, ", base=Head):
 
 
 class Distribution(Head):
-    """A probability of its first argument given the others: it sums to one over the first."""
+    """A probability of its first argument given the others: it sums to one over the first, an element of the set `over`."""
+    over = "actions"
 
 
 class Trained(Distribution):
@@ -66,11 +67,12 @@ MID = r" \mid "
 q = head("q", r"p_\theta", 20, MID, Trained)           # the distribution of one random outcome x
 ρ0 = head("rho_0", r"\rho_0", 10, MID, Distribution)   # where trajectories start
 p = head("p", "P", 15, MID, Distribution)              # the dynamics, p(s', s, a) = P(s' | s, a)
+ρ0.over, p.over, q.over = "states", "states", "outcomes"
 
 
 class P(Trained):
     """P(τ | θ): the probability of a whole trajectory."""
-    tex, rank = "P", 10
+    tex, rank, over = "P", 10, "trajectories"
 
     def _latex(self, printer, exp=None):
         power = "" if exp is None else "^{%s}" % exp

@@ -15,7 +15,7 @@ from .definitions import STANDARD
 from .errors import IllFormed
 
 Node = namedtuple("Node", "at time")                   # a state or an action, and when it was visited
-Path = namedtuple("Path", "nodes start probability")   # (s_u, a_u, s_{u+1}, ..., s_{T+1}), u, P(path | s_u or nothing)
+Path = namedtuple("Path", "nodes start probability whole", defaults=(False,))   # (s_u, a_u, ..., s_{T+1}), u, P(path | what is given)
 
 HYPOTHESES = ("policy sums to one", "dynamics sum to one", "start without θ", "dynamics without θ", "rewards without θ")
 
@@ -107,7 +107,7 @@ class FiniteMDP:
                 fixed = action is not None and u == time
                 paths = [(path + (a, m), (weight if fixed else weight * self.pi[path[-1]][a]) * self.P[path[-1]][a][m])
                          for path, weight in paths for a in ([action] if fixed else self.A) for m in self.S]
-            self._paths[key] = [Path(nodes, time, weight) for nodes, weight in paths]
+            self._paths[key] = [Path(nodes, time, weight, start is None) for nodes, weight in paths]
         return self._paths[key]
 
     def everywhere(self, path, time):
@@ -205,19 +205,23 @@ class FiniteMDP:
     @read.register
     def _(self, e: L.Expect, env):
         body, *given = e.args
-        start, time, action = None, 0, None
-        for g in given:
-            node = self.read(g, env)
-            if not isinstance(g, sp.Indexed) or g.base not in (L.s, L.a) or not isinstance(node, Node):
-                raise IllFormed(f"an expectation can be given s[t] and a[t], not {g}")
-            if g.base == L.s:
-                start, time = node
-            else:
-                action = node.at
-        if action is not None and start is None:
-            raise IllFormed("an expectation given a[t] needs s[t] too")
+        start, time, action = self._condition(given, env)
         paths = self.trajectories(start, time, action)
         return sum((tau.probability * self.read(body, {**env, L.τ: tau}) for tau in paths), self.K.zero)
+
+    def _condition(self, given, env):
+        """What an expectation may be given: nothing, s[k], or s[k] and a[k] of one time."""
+        if not given:
+            return None, 0, None
+        wanted = {L.s: None, L.a: None}
+        for g in given:
+            if not isinstance(g, sp.Indexed) or wanted.get(g.base, self) is not None:
+                raise IllFormed(f"an expectation can be given s[t], or s[t] and a[t], each once; not {g}")
+            wanted[g.base] = self.read(g, env)
+        state, action = wanted[L.s], wanted[L.a]
+        if state is None or action is not None and (action.time != state.time or given[0].indices != given[1].indices):
+            raise IllFormed("an expectation given a[t] needs s[t] of the same time")
+        return state.at, state.time, None if action is None else action.at
 
     @read.register
     def _(self, e: L.Variance, env):
@@ -229,6 +233,8 @@ class FiniteMDP:
     def _(self, e: L.Grad, env):
         if len(e.args) > 1:
             raise IllFormed("components of a gradient are for one-state claims: here `grad` is along a generic direction")
+        if e.args[0].has(L.Grad):
+            raise IllFormed("second derivatives differ from one kind of policy to another: use any_size, in one state")
         return self.gradient(e.args[0], env)
 
     def gradient(self, e, env):
@@ -247,6 +253,8 @@ class FiniteMDP:
 
     @read.register
     def _(self, e: L.SquaredNorm, env):
+        if not isinstance(e.args[0].args[0], L.J | L.Expect):
+            raise IllFormed("norm2 is for the gradient of an expectation, such as grad(J(θ))")
         along = self.read(e.args[0], env)
         return sum((x**2 for x in self.K.partials(along, self.directions)), self.K.zero)
 
@@ -273,7 +281,7 @@ class FiniteMDP:
     def _(self, e: sp.Indexed, env):
         if L.τ not in env or e.base not in (L.s, L.a, L.r) or len(e.indices) != 1:
             raise IllFormed(f"{e} speaks of no trajectory")
-        nodes, start, _ = env[L.τ]
+        nodes, start = env[L.τ][:2]
         time = self.read(e.indices[0], env)
         at = 2 * (time - start) if isinstance(time, int) else -1
         if at < 0 or at + (e.base != L.s) + (e.base == L.r) >= len(nodes):
@@ -301,7 +309,10 @@ class FiniteMDP:
     def _(self, e: L.Head, env):
         kind = type(e)
         if kind is L.P:
-            return self.read(e.args[0], env).probability
+            tau = self.read(e.args[0], env)
+            if not isinstance(tau, Path) or not tau.whole:
+                raise IllFormed(f"{e}: the rest of a trajectory, given where it is, has no P(τ | θ)")
+            return tau.probability
         if kind is L.π:
             action, state = self._places(e, env)
             return self.pi[state][action]
@@ -365,28 +376,36 @@ def speaks_of_path(e):
 class On:
     """Decide an equation by its value on finite MDPs. Put a random point first: it refutes fast."""
 
-    def __init__(self, *worlds):
-        self.worlds = worlds
+    def __init__(self, *worlds, instead=()):
+        """`instead`: small symbolic worlds of other sizes, for what a random point cannot decide (two derivatives, the
+        length of a gradient)."""
+        if not worlds:
+            raise ValueError("On needs at least one world, such as FiniteMDP(2, 2, 1)")
+        self.worlds, self.instead = worlds, instead
 
     @property
     def level(self):
         return self.worlds[-1].level
 
     def describe(self):
-        return self.worlds[-1].describe()
+        sizes = " and ".join(f"{len(w.S)} states, {len(w.A)} actions and {w.T + 1} steps" for w in self.worlds[:-1])
+        return self.worlds[-1].describe() + (f"; also at random points with {sizes}" if sizes else "")
 
     def __call__(self, lhs, rhs):
         """0, or the difference: at every time if t is free, on every trajectory if one is spoken of."""
         lhs, rhs = sp.sympify(lhs), sp.sympify(rhs)
         path = speaks_of_path(lhs) or speaks_of_path(rhs)
         time = L.t in lhs.free_symbols | rhs.free_symbols
-        for world in self.worlds:
+        todo = list(self.worlds)
+        while todo:
+            world = todo.pop(0)
             try:
                 for env in world.everywhere(path, time):
                     difference = world.K.difference(world.read(lhs, dict(env)), world.read(rhs, dict(env)))
                     if difference != 0:
                         return difference
             except NotImplementedError:
-                if world is self.worlds[-1]:
+                if not todo:
                     raise
+                todo += [other for other in self.instead if other not in todo]
         return 0

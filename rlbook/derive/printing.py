@@ -132,7 +132,8 @@ class Printer(LatexPrinter):
         return r"\frac{%s}{%s}" % (top, bottom)
 
     def _factor(self, x, last=False):
-        loose = x.is_Add or isinstance(x, (sp.Sum, sp.Product, L.Over, L.SampleSum)) and not last
+        scope = isinstance(x, L.Grad) and isinstance(x.args[0], (sp.Sum, sp.Product, L.Over, L.SampleSum))
+        loose = x.is_Add or isinstance(x, L.Shifted) or (scope or isinstance(x, (sp.Sum, sp.Product, L.Over, L.SampleSum))) and not last
         return self._wrap(x) if loose else self._print(x)
 
     def _wrap(self, x):

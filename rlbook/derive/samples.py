@@ -26,9 +26,15 @@ class Attribute(L.Operator):
     """`Attribute(X, i)`: the value of X on sample i."""
 
 
+SAMPLES = {as_set((ONE, size)) for size in (L.N, L.G)}  # the ranges that an index of independent samples runs over
+
+
 def sampled(base):
     """Is this an attribute of one sample: r_i, with i the letter of a sample or bound by a sum over samples?"""
-    return isinstance(base, sp.Indexed) and (base.indices[0] in (L.i, L.j) or isinstance(base.indices[0], sp.Dummy))
+    if not isinstance(base, sp.Indexed):
+        return False
+    index = base.indices[0]
+    return index in (L.i, L.j) or isinstance(index, sp.Dummy) and index.name in SAMPLES
 
 
 class IID(Sums):
@@ -43,7 +49,8 @@ class IID(Sums):
         self.zero, self.samples = [sp.sympify(z) for z in zero], samples
 
     def describe(self):
-        return "proved for independent samples and every sample size, by moments"
+        known = f", where the mean of {', '.join(map(str, self.zero))} is zero" if self.zero else ""
+        return f"proved for independent samples and every sample size, by moments{known}"
 
     def terms(self, e):
         if isinstance(e, L.Expect):
@@ -65,7 +72,7 @@ class IID(Sums):
         out = []
         for term in self.terms(e):
             marked = [base for base in term.powers if isinstance(base, Attribute) or sampled(base)]
-            bare = [base for base in term.powers if base not in marked and speaks_of_path(base)]
+            bare = [base for base in term.powers if base not in marked and not isinstance(base, Moment) and speaks_of_path(base)]
             if bare and marked:
                 raise IllFormed("one trajectory and a whole data set in the same expectation")
             powers = {Attribute(base, L.τ) if base in bare else self.attribute(base): x for base, x in term.powers.items()}

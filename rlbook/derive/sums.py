@@ -59,6 +59,17 @@ def as_set(domain):
     return sp.srepr(sp.Tuple(low, high))
 
 
+def kind(x):
+    """The set that a letter stands for an element of, bound or free."""
+    return x.name if isinstance(x, sp.Dummy) else SETS.get(x.name.rstrip("0123456789")) if isinstance(x, sp.Symbol) else None
+
+
+def binds(tree, x):
+    """Does an operator inside the tree bind this variable?"""
+    bound = {y.args[1] for y in tree.atoms(L.Over)} | {y.args[1].args[0] for y in tree.atoms(L.Under, L.VarianceUnder)}
+    return x in bound | {limit[0] for y in tree.atoms(sp.Sum, sp.Product) for limit in y.limits}
+
+
 def size(key):
     """The number of elements of a set."""
     if key in SIZES:
@@ -83,7 +94,10 @@ class Sums:
         return "proved for finite sets of every size, by reduction to a normal form"
 
     def __call__(self, lhs, rhs):
-        return self.tree(self.normal(sp.sympify(lhs) - sp.sympify(rhs)))
+        lhs, rhs = sp.sympify(lhs), sp.sympify(rhs)
+        for side in (lhs, rhs):                        # each must have a meaning of its own, even where it cancels
+            self.terms(side)
+        return self.tree(self.normal(lhs - rhs))
 
     def normal(self, e):
         return self.collect(self.terms(sp.sympify(e)))
@@ -142,7 +156,8 @@ class Sums:
         if e.exp.has(L.Head, L.Operator, sp.Indexed, sp.log, sp.exp, sp.Sum):
             raise IllFormed(f"the exponent of {e} is no number")
         if not e.exp.is_Integer:
-            return [Term(ONE, (), {self.tree(self.normal(e.base)): e.exp})] if e.base.has(L.Operator, sp.Sum) else [Term(ONE, (), {e.base: e.exp})]
+            base = self.tree(self.normal(e.base)) if e.base.has(L.Operator, sp.Sum) else e.base
+            return [Term(ONE, (), {base: e.exp})]
         if e.exp > 0:                                  # each factor gets its own bound variables
             return self.product(self.terms(e.base) for _ in range(int(e.exp)))
         inside = self.terms(e.base)
@@ -206,7 +221,7 @@ class Sums:
             return [self.times(y, Term(ONE, (), {base: -ONE})) for y in self.terms(self.variable[type(base)](*base.args))]
         if isinstance(base, L.StopGradient):
             return []
-        if base.has(L.Trained, Score, Curvature, *ON_POLICY, *self.variable):
+        if base.has(L.Trained, Score, Curvature, L.θ, *ON_POLICY, *self.variable):
             raise Undecided(f"no rule for the gradient of {base}")
         return []
 
@@ -252,20 +267,16 @@ class Sums:
 
     @staticmethod
     def sums_to_one(base, x):
-        return isinstance(base, L.Distribution) and base.args[0] == x and not any(y.has(x) for y in base.args[1:])
+        return (isinstance(base, L.Distribution) and base.over == x.name and base.args[0] == x
+                and not any(y.has(x) for y in base.args[1:]))
 
     @staticmethod
     def same_set(x, other):
-        """A bound variable carries the key of its set; a free letter stands for one element of its own set: i and j for
-        one of 1, ..., n (n a symbol), another integer for one of 0, ..., n."""
+        """A bound variable carries the key of its set; a free letter stands for one element of its own set. A free index
+        stands for nothing: no range is known for it."""
         if isinstance(other, sp.Dummy):
             return other.name == x.name
-        if not isinstance(other, sp.Symbol):
-            return False
-        if x.name in SIZES:
-            return SETS.get(other.name.rstrip("0123456789")) == x.name
-        low, high = sp.sympify(x.name)
-        return bool(other.is_integer) and high.is_Symbol and low == (1 if other in (L.i, L.j) else 0)
+        return isinstance(other, sp.Symbol) and x.name in SIZES and SETS.get(other.name.rstrip("0123456789")) == x.name
 
     @staticmethod
     def pick(x, delta, term):
@@ -273,6 +284,8 @@ class Sums:
         other = next(y for y in delta.args if y != x)
         if not Sums.same_set(x, other):
             raise IllFormed(f"{delta} compares elements of two sets")
+        if any(binds(base, other) for base in term.powers if base.has(x)):
+            raise Undecided(f"{other} is bound inside what it would replace: rename it")
         powers = {}
         for base, e in term.powers.items():
             if base != delta:
@@ -347,6 +360,8 @@ class Softmax(Sums):
             raise IllFormed("name the component, as in grad(X, θ[b_])")
         if body.has(L.AtOld):
             raise IllFormed("θ_old = θ is set after differentiating, never before")
+        if component[0].base != L.θ or len(component[0].indices) != 1:
+            raise IllFormed(f"a component is θ[b_], one logit of the policy, not {component[0]}")
         direction, = component[0].indices
         inner = type(self)(self.variable, self.unfold)
         inner.direction = direction
@@ -355,5 +370,7 @@ class Softmax(Sums):
     def log_derivative(self, base):
         if isinstance(base, L.Trained):
             x, *given = base.args
+            if base.over != kind(x) or base.over != kind(self.direction):
+                raise IllFormed(f"θ[{self.direction}] is no logit of {base}")
             return self.terms(sp.KroneckerDelta(x, self.direction) - base.func(self.direction, *given))
         return super().log_derivative(base)

@@ -4,7 +4,6 @@ import re
 import sympy as sp
 from sympy.polys.domains import QQ
 
-
 PER_ROW = 4                                            # facts in a row of the display, so that it fits a phone
 
 
