@@ -3,7 +3,8 @@
 import copy
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from numbers import Real
 from os import PathLike
 
 import numpy as np
@@ -11,13 +12,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import rlbook
+from rlbook.control import arguments
 from rlbook.control.policies import CategoricalPolicy
 from rlbook.control.rollouts import Episodes, collect, make_envs
 from rlbook.losses import policy_gradient_loss
-from rlbook.returns import total_returns
+from rlbook.returns import check_discount, check_integer, total_returns
 
 METRICS = ("charts/episodic_return", "charts/episodic_length", "losses/policy_loss", "losses/entropy", "global_step")
+SAVED = ("env_id", "config", "history", "seconds", "sizes", "policy", "optimizer", "generator")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class VPGConfig:
     num_envs: |D|, episodes per update; learning_rate: α, of Adam; gamma: discount; hidden_sizes: of the policy's tanh
     layers; normalize_weights: divide Φ_t by its standard deviation over the steps of the batch, without centring it;
     max_episode_steps: None keeps the environment's limit; device: None asks `rlbook.device()`.
-    Raises ValueError for settings outside their range.
+    Raises ValueError for settings of another type, outside their range or not finite, and for an unknown device.
     """
 
     seed: int = 0
@@ -42,18 +44,21 @@ class VPGConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
-        for name, least in (("seed", 0), ("num_iterations", 0), ("num_envs", 1), ("max_episode_steps", 1)):
-            value = getattr(self, name)
-            optional = name == "max_episode_steps" and value is None
-            if not optional and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate!r}")
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be in [0, 1], got {self.gamma!r}")
-        if any(not isinstance(size, int) or size < 1 for size in self.hidden_sizes):
-            raise ValueError(f"hidden_sizes must be positive integers, got {self.hidden_sizes!r}")
+        arguments.check_seed(self.seed)
+        check_integer("num_iterations", self.num_iterations, 0)
+        check_integer("num_envs", self.num_envs, 1)
+        arguments.check_rate("learning_rate", self.learning_rate)
+        check_discount("gamma", self.gamma)
+        arguments.check_sizes("hidden_sizes", self.hidden_sizes)
+        if not isinstance(self.normalize_weights, bool):
+            raise ValueError(f"normalize_weights must be True or False, got {self.normalize_weights!r}")
+        if self.max_episode_steps is not None:
+            check_integer("max_episode_steps", self.max_episode_steps, 1)
+        arguments.check_device_name(self.device)
+        plain = {"hidden_sizes": tuple(self.hidden_sizes), "learning_rate": float(self.learning_rate),
+                 "gamma": float(self.gamma), "device": None if self.device is None else str(self.device)}
+        for name, value in plain.items():  # what `Result.save` can write
+            object.__setattr__(self, name, value)
 
 
 @dataclass
@@ -78,15 +83,17 @@ class Result:
 
 
 def load(path: str | PathLike, device: str | None = None) -> Result:
-    """Read a run that `Result.save` wrote, onto `device` if given, else where its config puts it."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    config = VPGConfig(**state["config"])
-    config = config if device is None else replace(config, device=device)
-    result = _start(state["env_id"], config, state["sizes"][0], state["sizes"][-1])
-    result.policy.load_state_dict(state["policy"])
-    result.optimizer.load_state_dict(state["optimizer"])
-    result.generator.set_state(state["generator"])
-    return replace(result, history=state["history"], seconds=state["seconds"])
+    """Read a run that `Result.save` wrote, onto `device` if given, else where its config puts it.
+
+    Raises ValueError, naming the file, for one that is damaged, holds something else or comes from a newer version, and
+    for a device that is not there.
+    """
+    state = arguments.read_state(path, SAVED)
+    try:
+        return _restore(state, device)
+    except Exception as error:
+        reason = error if isinstance(error, ValueError) else arguments.in_one_line(error)
+        raise ValueError(f"{path} cannot be restored: {reason}") from error
 
 
 def vpg(env_id: str, config: VPGConfig | None = None, resume: Result | None = None) -> Result:
@@ -97,10 +104,12 @@ def vpg(env_id: str, config: VPGConfig | None = None, resume: Result | None = No
 
     With `resume`, a copy of that run goes on to config.num_iterations; the result equals an uninterrupted run bit for
     bit, since environments are seeded anew in every iteration. Raises ValueError for an environment that `make_envs`
-    refuses and for a `resume` with other settings. Metrics of an iteration: mean undiscounted return and length of its
-    episodes, the loss, the mean entropy over their steps, and the steps taken so far.
+    refuses, for a `resume` with other settings or a broken history, and for a device that is not there. Metrics of an
+    iteration: mean undiscounted return and length of its episodes, the loss, the mean entropy over their steps, and
+    the steps taken so far.
     """
-    config = config or VPGConfig()
+    config = VPGConfig() if config is None else config
+    _check_run(config, resume)
     started = time.perf_counter()
     with closing(make_envs(env_id, config.num_envs, config.max_episode_steps)) as envs:
         run = _begin(env_id, config, envs) if resume is None else _continue(env_id, config, resume)
@@ -134,7 +143,7 @@ def policy_gradient_step(policy, optimizer, episodes, config):
     loss = terms.sum() / len(mask)
     optimizer.zero_grad()
     loss.backward()
-    # θ ← θ + α ĝ, each component rescaled by Adam
+    # θ ← θ + α ĝ, as Adam averages and rescales it
     optimizer.step()
     return loss.item(), entropy.detach()
 
@@ -144,7 +153,11 @@ def scale_to_unit_std(weights: Tensor, mask: Tensor) -> Tensor:
 
     Every weight is divided by one positive number, so ĝ keeps its direction and only its length changes from batch to
     batch. Where all counted weights are equal up to rounding, they are returned as they are: there is no scale.
+    Raises ValueError for a mask that is not boolean, of the weights' shape and True somewhere.
     """
+    if mask.dtype != torch.bool or mask.shape != weights.shape or not mask.any():
+        raise ValueError(f"mask must be boolean, {tuple(weights.shape)} as the weights are, and True somewhere, "
+                         f"got {mask.dtype} {tuple(mask.shape)} with {mask.sum().item()} steps")
     counted = weights[mask]
     spread = counted.std(correction=0)
     rounding = 10 * torch.finfo(weights.dtype).eps * counted.abs().max()
@@ -158,10 +171,38 @@ def iteration_seed(seed: int, iteration: int) -> int:
 
 def _start(env_id: str, config: VPGConfig, observation_size: int, num_actions: int) -> Result:
     generator = torch.Generator().manual_seed(config.seed)
-    device = rlbook.device() if config.device is None else torch.device(config.device)
+    device = arguments.usable_device(config.device)
     policy = CategoricalPolicy(observation_size, num_actions, config.hidden_sizes, generator).to(device)
     optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate)
     return Result(policy, {name: [] for name in METRICS}, 0.0, env_id, config, optimizer, generator)
+
+
+def _restore(state: dict, device: str | None) -> Result:
+    names = [field.name for field in fields(VPGConfig)]
+    arguments.check_names("config", state["config"], (), names)
+    config = VPGConfig(**{**state["config"], **({} if device is None else {"device": device})})
+    sizes, seconds = tuple(state["sizes"]), state["seconds"]
+    arguments.check_env_id(state["env_id"])
+    arguments.check_sizes("sizes", sizes)
+    arguments.check_history(state["history"], METRICS)
+    if len(sizes) < 2 or sizes[1:-1] != config.hidden_sizes:
+        raise ValueError(f"the policy has sizes {sizes}, but its config has hidden_sizes {config.hidden_sizes}")
+    if not isinstance(seconds, Real):
+        raise ValueError(f"seconds must be a number, got {seconds!r}")
+    result = _start(state["env_id"], config, sizes[0], sizes[-1])
+    result.policy.load_state_dict(state["policy"])
+    result.optimizer.load_state_dict(state["optimizer"])
+    result.generator.set_state(state["generator"])
+    return replace(result, history=state["history"], seconds=seconds)
+
+
+def _check_run(config: VPGConfig, resume: Result | None) -> None:
+    if not isinstance(config, VPGConfig):
+        raise ValueError(f"config must be a VPGConfig, got {config!r}")
+    if resume is not None and not isinstance(resume, Result):
+        raise ValueError(f"resume must be a Result, as `vpg` or `load` returns it, got {resume!r}")
+    if resume is not None:
+        arguments.check_history(resume.history, METRICS)
 
 
 def _begin(env_id: str, config: VPGConfig, envs) -> Result:

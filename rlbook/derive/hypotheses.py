@@ -10,7 +10,7 @@ from .carriers import Point
 from .errors import IllFormed
 from .mdp import HYPOTHESES, FiniteMDP, On
 
-Row = namedtuple("Row", "id uses")                     # uses: {hypothesis: True, False, or None where it cannot be decided}
+Row = namedtuple("Row", "id says uses")                # uses: {hypothesis: True, False, or None where it cannot be decided}
 
 
 def broken_world(hypothesis, states=2, actions=2, T=1):
@@ -30,11 +30,12 @@ def needs(link, world):
 def table(equations=None, hypotheses=HYPOTHESES):
     """One row for each claim or derivation (all its steps together) that is decided on finite MDPs."""
     equations = claims.BOOK.values() if equations is None else equations
+    equations = [claims.BOOK[x] if isinstance(x, str) else x for x in equations]
     worlds, rows = {hypothesis: broken_world(hypothesis) for hypothesis in hypotheses}, []
     for equation in equations:
         links = [link for link in equation.links() if decide.worlds(link.by) is not None]
         if links:
-            rows.append(Row(equation.id, {h: _any(needs(link, worlds[h]) for link in links) for h in hypotheses}))
+            rows.append(Row(equation.id, equation.text(), {h: _any(needs(link, worlds[h]) for link in links) for h in hypotheses}))
     return rows
 
 
@@ -51,4 +52,4 @@ def markdown(rows):
     names = list(rows[0].uses)
     lines = ["| equation | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
     sign = {True: "●", False: "", None: "–"}
-    return "\n".join(lines + [f"| {{eq}}`eq-{row.id}` | " + " | ".join(sign[row.uses[h]] for h in names) + " |" for row in rows])
+    return "\n".join(lines + [f"| {{eq}}`eq-{row.id}` {row.says} | " + " | ".join(sign[row.uses[h]] for h in names) + " |" for row in rows])

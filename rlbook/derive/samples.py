@@ -21,6 +21,10 @@ class Moment(L.Head):
     """M(X): the expectation of a monomial of attributes of one sample."""
     tex, rank = r"\mathbb{E}", 30
 
+    def _latex(self, printer, exp=None):
+        law = r"_{\tau\sim\pi_\theta}" if speaks_of_path(self.args[0]) else ""
+        return r"\mathbb{E}%s\!\left[ %s \right]" % (law, printer._print(self.args[0])) + ("" if exp is None else "^{%s}" % exp)
+
 
 class Attribute(L.Operator):
     """`Attribute(X, i)`: the value of X on sample i."""
