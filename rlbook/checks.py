@@ -3,7 +3,8 @@
     checks.check_temperature_score(my_function)      # silent if it is right
 
 A checker tries small random inputs from a fixed seed and raises `CounterExample` with the first that fails; the
-smallest cases come first. `exercise` runs a checker in a chapter and says the result in one line.
+smallest cases come first. An answer that raises, or that is no function, is such a failure too. `exercise` runs a
+checker in a chapter and prints the result.
 """
 from collections.abc import Callable
 
@@ -14,16 +15,17 @@ from rlbook import exact
 
 
 class CounterExample(ValueError):
-    """An implementation is wrong: `inputs` (by name), what was `expected`, and what it `got`."""
+    """An implementation is wrong: `inputs` (by name), what was `expected`, and what it `got`, or the error it raised."""
 
     def __init__(self, what: str, inputs: dict, expected, got) -> None:
         self.inputs, self.expected, self.got = inputs, expected, got
         given = ", ".join(f"{name} = {_show(value)}" for name, value in inputs.items())
-        super().__init__(f"{what}\n    given     {given}\n    expected  {_show(expected)}\n    got       {_show(got)}")
+        table = f"\n    given     {given}\n    expected  {_show(expected)}\n    got       {_show(got)}"
+        super().__init__(what if isinstance(got, Exception) else what + table)
 
 
 def exercise(checker: Callable, answer: Callable | None) -> None:
-    """Check a reader's answer and print one line: no answer yet, correct, or the counterexample."""
+    """Check a reader's answer and print: no answer yet, correct, or the counterexample, or in one line what it raised."""
     if answer is None:
         print("no answer yet")
         return
@@ -57,7 +59,7 @@ def check_temperature_score(fn: Callable) -> None:
 
 
 def check_policy_gradient_estimate(fn: Callable) -> None:
-    """fn(mdp, trajectories, logits) -> [N, S·A], one estimate a trajectory: each Σ_t ∇ log π_θ(a_t|s_t) R(τ) (eq-gradient-estimate)."""
+    """fn(mdp, trajectories, logits) -> [N, S·A] must be Σ_t ∇ log π_θ(a_t|s_t) R(τ) of each trajectory (eq-gradient-estimate)."""
     generator = torch.Generator().manual_seed(3)
     for horizon in (0, 1, 2):
         mdp = exact.two_state_mdp(horizon)
@@ -83,18 +85,36 @@ def _derivative(of: Callable, at: Tensor) -> Tensor:
 
 
 def _compare(what: str, inputs: dict, expected: Tensor, fn: Callable) -> None:
-    """Call `fn` on copies of the inputs; raise unless it returns what was expected, up to 1e-8."""
+    """Call `fn` on copies of the inputs; raise CounterExample unless it returns what was expected, up to 1e-8."""
     copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs.values()]
-    got = fn(*copies)
-    value = torch.as_tensor(got, dtype=expected.dtype) if not isinstance(got, Tensor) and got is not None else got
-    if not isinstance(value, Tensor) or value.shape != expected.shape:
+    try:
+        got = fn(*copies)
+    except Exception as error:
+        raised = " ".join(f"your function raised {type(error).__name__}: {error}".split())
+        raise CounterExample(raised, inputs, expected, error) from error
+    value = _as_tensor(got, expected)
+    if value is None or value.shape != expected.shape:
         raise CounterExample(f"{what}: wrong type or shape", inputs, expected, got)
-    if not torch.allclose(value.detach().to(expected), expected, rtol=1e-8, atol=1e-10):
-        raise CounterExample(what, inputs, expected, got)
+    if torch.allclose(value, expected, rtol=1e-8, atol=1e-10):
+        return
+    kinds = [str(getattr(one, "dtype", "")).removeprefix("torch.") for one in (got, expected)]
+    if kinds[0] in ("float16", "bfloat16", "float32") and kinds[1] == "float64" and torch.allclose(value, expected, 1e-4, 1e-6):
+        what += ": agrees to 4 digits, but in {}; the check is in {}".format(*kinds)
+    raise CounterExample(what, inputs, expected, got)
+
+
+def _as_tensor(got, like: Tensor) -> Tensor | None:
+    """What a function returned in the dtype of `like`, or None if it is no real numbers."""
+    if "complex" in str(getattr(got, "dtype", "")):
+        return None
+    try:
+        return torch.as_tensor(got, dtype=like.dtype, device=like.device).detach().to_dense()
+    except Exception:
+        return None
 
 
 def _show(value) -> str:
-    if isinstance(value, Tensor):
-        shape = tuple(value.shape)
-        return str([round(x, 4) for x in value.detach().flatten().tolist()[:8]]) + (f" (shape {shape})" if value.dim() > 1 else "")
-    return repr(value)[:80]
+    if isinstance(value, Tensor) and not value.is_complex() and not value.is_meta:
+        shape = f" (shape {tuple(value.shape)})" if value.dim() > 1 else ""
+        return str([round(x, 4) for x in value.detach().flatten().tolist()[:8]]) + shape
+    return " ".join(repr(value).split())[:80]

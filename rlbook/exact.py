@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlbook.returns import discounted_returns
+from rlbook.returns import check_discount, check_integer, discounted_returns
 
 MOST_TRAJECTORIES = 2_000_000
 
@@ -54,10 +54,8 @@ class MDP:
             raise ValueError(f"reward must be {shape} as transition is, got {tuple(self.reward.shape)}")
         _check_distribution("initial", self.initial)
         _check_distribution("transition", self.transition)
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be in [0, 1], got {self.gamma!r}")
-        if not isinstance(self.horizon, int) or isinstance(self.horizon, bool) or self.horizon < 0:
-            raise ValueError(f"horizon must be an integer >= 0, the time T of the last action, got {self.horizon!r}")
+        check_discount("gamma", self.gamma)
+        check_integer("horizon, the time T of the last action,", self.horizon, 0)
 
     @property
     def num_states(self) -> int:
@@ -97,8 +95,8 @@ def two_state_mdp(horizon: int = 2) -> MDP:
 
 def bandit(rewards: Tensor) -> MDP:
     """A bandit: one state, one step, action a pays rewards[a]. Raises ValueError unless rewards is [A]."""
-    if not isinstance(rewards, Tensor) or rewards.dim() != 1 or rewards.numel() == 0:
-        raise ValueError(f"rewards must be a tensor [A], got {rewards!r:.60}")
+    if not isinstance(rewards, Tensor) or rewards.dim() != 1 or rewards.numel() == 0 or not rewards.is_floating_point():
+        raise ValueError(f"rewards must be a floating point tensor [A], got {rewards!r:.60}")
     table = rewards[None, :, None]
     one = torch.ones(1, dtype=rewards.dtype, device=rewards.device)
     return MDP(one, torch.ones_like(table), table, gamma=1.0, horizon=0)
@@ -129,12 +127,14 @@ def sample(mdp: MDP, logits: Tensor, n: int, generator: torch.Generator | None =
 
     s_0 ~ ρ_0,  a_t ~ π_θ(·|s_t),  s_{t+1} ~ P(·|s_t, a_t),  t = 0..T  (eq-trajectory-probability)
 
-    `generator` must live on the MDP's device. Raises ValueError for n < 1 and for logits that are not [S, A].
-    Tests hold its frequencies to the enumerated probabilities (χ²).
+    Raises ValueError for an n that is no integer >= 1, for logits that are not [S, A] and finite, and for a `generator`
+    that is not on the MDP's device. Tests hold its frequencies to the enumerated probabilities (χ²).
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n!r}")
-    policy = _log_policy(mdp, logits.detach()).exp()
+    check_integer("n", n, 1)
+    _check_generator(mdp, generator)
+    policy = _log_policy(mdp, logits).detach().exp()
+    if not logits.isfinite().all():
+        raise ValueError(f"logits must be finite to draw actions, got {logits[~logits.isfinite()][0].item()}")
     states, actions = [_draw(mdp.initial.expand(n, -1), generator)], []
     for _ in range(mdp.horizon + 1):
         actions.append(_draw(policy[states[-1]], generator))
@@ -148,16 +148,21 @@ def log_probs(mdp: MDP, batch: Trajectories, logits: Tensor) -> Tensor:
 
     log P(τ|θ) = log ρ_0(s_0) + Σ_t [log P(s_{t+1}|s_t, a_t) + log π_θ(a_t|s_t)]  (eq-trajectory-probability)
 
-    Raises ValueError for logits that are not [S, A] in the MDP's dtype and device.
+    Raises ValueError for logits that are not [S, A] in the MDP's dtype and device, and for states [N, T+2] or actions
+    [N, T+1] of other shapes or that the MDP does not have.
     """
+    _check_batch(mdp, batch)
     before, after = batch.states[:, :-1], batch.states[:, 1:]
     dynamics = mdp.initial[batch.states[:, 0]].log() + mdp.transition[before, batch.actions, after].log().sum(dim=1)
     return dynamics + _log_policy(mdp, logits)[before, batch.actions].sum(dim=1)
 
 
 def returns(mdp: MDP, batch: Trajectories) -> Tensor:
-    """Return [N] of each trajectory: R(τ) = Σ_t γ^t r_t  (eq-return)."""
-    return discounted_returns(batch.rewards, mdp.gamma)[:, 0]
+    """Return [N] of each trajectory: R(τ) = Σ_t γ^t r_t  (eq-return). Raises ValueError unless rewards is [N, T+1]."""
+    rewards = getattr(batch, "rewards", None)
+    if not isinstance(rewards, Tensor) or rewards.dim() != 2:
+        raise ValueError(f"rewards must be a tensor [N, T+1], got {_describe(rewards)}")
+    return discounted_returns(rewards, mdp.gamma)[:, 0]
 
 
 def expected_return(mdp: MDP, logits: Tensor) -> Tensor:
@@ -174,6 +179,7 @@ def gradient(mdp: MDP, logits: Tensor) -> Tensor:
 
     No score function is involved, so eq-policy-gradient can be tested against it; it is held to finite differences.
     """
+    _check_logits(mdp, logits)
     logits = logits.detach().requires_grad_()
     return torch.autograd.grad(expected_return(mdp, logits), logits)[0]
 
@@ -183,11 +189,13 @@ def kl(mdp: MDP, logits: Tensor, other: Tensor) -> Tensor:
 
     KL(P_θ ‖ P_θ') = Σ_τ P(τ|θ) log [P(τ|θ) / P(τ|θ')];  the dynamics cancel in the ratio.
 
+    A trajectory that the first policy never takes (a logit of -inf) adds nothing: 0 · log 0 = 0. One that only the
+    first takes makes it infinite.
     Tests hold it to the sum over time of the expected divergence of the action distributions (the chain rule).
     """
     every = trajectories(mdp)
     ours, theirs = log_probs(mdp, every, logits), log_probs(mdp, every, other)
-    return ours.exp() @ (ours - theirs)
+    return ours.exp() @ torch.where(ours.isneginf(), 0.0, ours - theirs)
 
 
 def score(mdp: MDP, batch: Trajectories, logits: Tensor) -> Tensor:
@@ -197,7 +205,8 @@ def score(mdp: MDP, batch: Trajectories, logits: Tensor) -> Tensor:
 
     Tests hold it to automatic differentiation of `log_probs`, and its exact mean to zero (eq-score-mean-zero).
     """
-    return policy_gradient_estimates(mdp, batch, logits, torch.ones_like(batch.rewards))
+    _check_batch(mdp, batch)
+    return policy_gradient_estimates(mdp, batch, logits, torch.ones_like(batch.actions, dtype=mdp.reward.dtype))
 
 
 def policy_gradient_estimates(
@@ -207,16 +216,16 @@ def policy_gradient_estimates(
 
     ĝ(τ) = Σ_t ∇_θ log π_θ(a_t|s_t) Φ_t,  Φ_t = R(τ) by default  (eq-policy-gradient, eq-gradient-estimate)
 
-    weights: Φ_t as [N, T+1], or one number per trajectory, [N]. Raises ValueError for any other shape.
+    weights: Φ_t as [N, T+1], or one number per trajectory, [N], in the MDP's dtype. Raises ValueError for any other
+    shape, type or dtype, and for logits and trajectories as `log_probs` does.
     Tests hold its exact mean to `gradient`, and each row to the gradient of `losses.policy_gradient_loss`.
     """
+    _check_batch(mdp, batch)
     if weights is None:
         weights = returns(mdp, batch)
-    if weights.shape == batch.actions.shape[:1]:
+    _check_weights(mdp, batch, weights)
+    if weights.dim() == 1:
         weights = weights[:, None].expand(batch.actions.shape)
-    if weights.shape != batch.actions.shape:
-        raise ValueError(f"weights must be [N] or [N, T+1] with [N, T+1] = {tuple(batch.actions.shape)}, "
-                         f"got {tuple(weights.shape)}")
     policy = _log_policy(mdp, logits).exp()
     taken = batch.states[:, :-1] * mdp.num_actions + batch.actions
     weight_of_taken = torch.zeros(len(weights), policy.numel(), dtype=policy.dtype, device=policy.device)
@@ -231,12 +240,15 @@ def moments(mdp: MDP, logits: Tensor, estimator: Callable[[Trajectories, Tensor]
     E[X] = Σ_τ P(τ|θ) X(τ),  Cov[X] = Σ_τ P(τ|θ) (X(τ) − E[X]) (X(τ) − E[X])ᵀ
 
     estimator(trajectories, logits) -> [N, D]. The mean of n independent ones has covariance Cov[X]/n
-    (eq-sample-mean-variance). Raises ValueError if the estimator returns another shape.
+    (eq-sample-mean-variance). Raises ValueError if the estimator returns another shape or dtype.
     """
+    if not callable(estimator):
+        raise ValueError(f"estimator must be a function of trajectories and logits, got {estimator!r:.60}")
     every = trajectories(mdp)
     values = estimator(every, logits)
-    if values.dim() != 2 or len(values) != len(every.actions):
-        raise ValueError(f"the estimator must return [N, D] with N = {len(every.actions)}, got {tuple(values.shape)}")
+    kind, n = mdp.reward.dtype, len(every.actions)
+    if not isinstance(values, Tensor) or values.dim() != 2 or len(values) != n or values.dtype != kind:
+        raise ValueError(f"the estimator must return a {kind} tensor [N, D] with N = {n}, got {_describe(values)}")
     probabilities = log_probs(mdp, every, logits).exp()
     mean = probabilities @ values
     centred = values - mean
@@ -245,14 +257,53 @@ def moments(mdp: MDP, logits: Tensor, estimator: Callable[[Trajectories, Tensor]
 
 def _log_policy(mdp: MDP, logits: Tensor) -> Tensor:
     """log π_θ(a|s) as a table [S, A]."""
+    _check_logits(mdp, logits)
+    return logits.log_softmax(dim=-1)
+
+
+def _check_logits(mdp: MDP, logits: Tensor) -> None:
     shape = (mdp.num_states, mdp.num_actions)
     if not isinstance(logits, Tensor) or tuple(logits.shape) != shape:
-        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"logits must be [S, A] = {shape}, got {given}")
+        raise ValueError(f"logits must be [S, A] = {shape}, got {_describe(logits)}")
     if logits.dtype != mdp.reward.dtype or logits.device != mdp.reward.device:
         raise ValueError(f"logits are {logits.dtype} on {logits.device}, but the MDP is {mdp.reward.dtype} "
                          f"on {mdp.reward.device}")
-    return logits.log_softmax(dim=-1)
+
+
+def _check_batch(mdp: MDP, batch: Trajectories) -> None:
+    """Raise ValueError unless states [N, T+2] and actions [N, T+1] index the MDP's."""
+    states, actions = getattr(batch, "states", None), getattr(batch, "actions", None)
+    for name, shape, values, count in (("states", "[N, T+2]", states, mdp.num_states),
+                                       ("actions", "[N, T+1]", actions, mdp.num_actions)):
+        if not isinstance(values, Tensor) or values.dim() != 2 or values.dtype != torch.int64:
+            raise ValueError(f"{name} must be a tensor {shape} of int64, got {_describe(values)}")
+        if values.device != mdp.reward.device:
+            raise ValueError(f"{name} are on {values.device}, but the MDP is on {mdp.reward.device}")
+        outside = (values < 0) | (values >= count)
+        if outside.any():
+            raise ValueError(f"{name} must be from 0 to {count - 1}, got {values[outside][0].item()}")
+    if states.shape != (len(actions), actions.shape[1] + 1):
+        raise ValueError(f"states [N, T+2] and actions [N, T+1] disagree: {tuple(states.shape)} and {tuple(actions.shape)}")
+
+
+def _check_weights(mdp: MDP, batch: Trajectories, weights: Tensor) -> None:
+    shape, like = tuple(batch.actions.shape), mdp.reward
+    if not isinstance(weights, Tensor) or tuple(weights.shape) not in (shape, shape[:1]):
+        raise ValueError(f"weights must be a tensor [N] or [N, T+1] with [N, T+1] = {shape}, got {_describe(weights)}")
+    if weights.dtype != like.dtype or weights.device != like.device:
+        raise ValueError(f"weights are {weights.dtype} on {weights.device}, but the MDP is {like.dtype} on {like.device}")
+
+
+def _check_generator(mdp: MDP, generator: torch.Generator | None) -> None:
+    if generator is None:
+        return
+    device = mdp.reward.device
+    if not isinstance(generator, torch.Generator) or generator.device.type != device.type:
+        raise ValueError(f"generator must be a torch.Generator on {device}, got {generator!r}")
+
+
+def _describe(value: object) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def _draw(probabilities: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -4,7 +4,6 @@ Time is the last axis and runs over t = 0..T, so it has T+1 entries; r_t is the 
 NaN propagates: a NaN reward makes every earlier return NaN, unless a mask says that it does not count.
 """
 
-import math
 from numbers import Real
 
 import torch
@@ -21,19 +20,13 @@ def reverse_scan(a: float | Tensor, b: Tensor, init: Tensor | None = None, metho
     Shapes: b [..., T+1]; a a number or a tensor of b's shape; init [...], b's shape without time. Returns [..., T+1].
     Differentiable in a, b and init. `method` is "loop" ("auto" means the same until there is a faster one).
     Raises ValueError for shapes that differ (nothing is broadcast), an empty time axis, integers, a mix of dtypes or
-    devices, an unknown method.
+    devices, an a that is neither number nor tensor, an unknown method.
     Tests hold it to the double sum y_t = Σ_{k≥t} (Π_{t≤j<k} a_j) b_k + (Π_{j≥t} a_j) init.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-    _check_sequence("b", b)
-    if isinstance(a, Tensor):
-        _check_like("a", a, b, b.shape)
-        coefficients = a.unbind(-1)
-    else:
-        coefficients = [a] * b.shape[-1]
-    if init is not None:
-        _check_like("init", init, b, b.shape[:-1])
+    _check_recurrence(a=a, b=b, init=init)
+    coefficients = a.unbind(-1) if isinstance(a, Tensor) else [float(a)] * b.shape[-1]
     following = torch.zeros_like(b[..., 0]) if init is None else init
     solution = []
     for a_t, b_t in zip(reversed(coefficients), reversed(b.unbind(-1)), strict=True):
@@ -54,8 +47,8 @@ def discounted_returns(rewards: Tensor, discounts: float | Tensor, bootstrap: Te
     Tests hold it to the double sum Σ_{k≥t} (Π_{t≤j<k} d_j) r_k + (Π_{j≥t} d_j) bootstrap.
     """
     if not isinstance(discounts, Tensor):
-        _check_discount("discounts", discounts)
-    _check_sequence("rewards", rewards)
+        check_discount("discounts", discounts)
+    _check_recurrence(discounts=discounts, rewards=rewards, bootstrap=bootstrap)
     return reverse_scan(discounts, rewards, bootstrap)
 
 
@@ -66,7 +59,8 @@ def rewards_to_go(rewards: Tensor, mask: Tensor | None = None, gamma: float = 1.
 
     Shapes: rewards and mask [..., T+1]; mask 1 or True where a step counts. Returns [..., T+1], 0 where it does not;
     whatever stands there, NaN included, changes nothing.
-    Raises ValueError for shapes that differ, an empty time axis, integer rewards, gamma outside [0, 1].
+    Raises ValueError for shapes that differ, an empty time axis, integer rewards, a mask of other numbers than 0 and 1,
+    gamma outside [0, 1].
     Source: Spinning Up, "Don't Let the Past Distract You". Tests hold it to the definition and to junk after the end.
     """
     counts = _counted(rewards, mask, gamma)
@@ -89,19 +83,43 @@ def total_returns(rewards: Tensor, mask: Tensor | None = None, gamma: float = 1.
 
 def _counted(rewards: Tensor, mask: Tensor | None, gamma: float) -> Tensor:
     """The mask as booleans, after the checks that the functions of rewards, mask and gamma share."""
-    _check_discount("gamma", gamma)
+    check_discount("gamma", gamma)
     _check_sequence("rewards", rewards)
     if mask is None:
         return torch.ones_like(rewards, dtype=torch.bool)
     if not isinstance(mask, Tensor) or mask.shape != rewards.shape or mask.device != rewards.device:
         given = _describe(mask) if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"mask must have the shape and device of rewards, {_describe(rewards)}, got {given}")
-    return mask.bool()
+    counts = mask.bool()
+    other = mask != counts  # NaN too
+    if other.any():
+        raise ValueError(f"mask must hold nothing but 0 and 1, or False and True, got {mask[other][0].item()!r}")
+    return counts
 
 
-def _check_discount(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value) or not 0 <= value <= 1:
+def check_discount(name: str, value: float) -> None:
+    """Raise ValueError unless value is a number in [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
         raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
+
+
+def check_integer(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Raise ValueError unless value is an integer, no boolean, from `least` to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        limits = f">= {least}" if most is None else f"in [{least}, {most}]"
+        raise ValueError(f"{name} must be an integer {limits}, got {value!r}")
+
+
+def _check_recurrence(**named: float | Tensor | None) -> None:
+    """Raise ValueError, under the names given, unless factor, sequence and last value make one recurrence."""
+    (a_name, a), (b_name, b), (init_name, init) = named.items()
+    _check_sequence(b_name, b)
+    if isinstance(a, Tensor):
+        _check_like(a_name, a, b, b.shape)
+    elif isinstance(a, bool) or not isinstance(a, Real):
+        raise ValueError(f"{a_name} must be a number or a tensor of shape {tuple(b.shape)} as {b_name} is, got {a!r}")
+    if init is not None:
+        _check_like(init_name, init, b, b.shape[:-1])
 
 
 def _check_sequence(name: str, values: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -74,6 +75,52 @@ def test_an_answer_that_changes_its_inputs_is_still_compared():
         return out
 
     checks.check_coin_score(spoils)
+
+
+def two_lines(theta, x):
+    raise ValueError("one line\nand another")
+
+
+ANSWERS_THAT_RAISE = {
+    "wrong arity": (lambda theta: theta, "your function raised TypeError: "),
+    "no function": (3, "your function raised TypeError: 'int' object is not callable"),
+    "an error of its own": (lambda theta, x: theta.reshape(7, 7), "your function raised RuntimeError: shape '[7, 7]'"),
+    "several lines": (two_lines, "your function raised ValueError: one line and another"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS_THAT_RAISE)
+def test_an_answer_that_raises_is_told_in_one_line(name, capsys):
+    answer, message = ANSWERS_THAT_RAISE[name]
+    checks.exercise(checks.check_coin_score, answer)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"not yet: {message}") and shown.count("\n") == 1
+    with pytest.raises(checks.CounterExample) as caught:
+        checks.check_coin_score(answer)
+    assert isinstance(caught.value.got, Exception) and caught.value.inputs
+
+
+@pytest.mark.parametrize(
+    "value", ["text", ["a", "b"], [[1.0], [1.0, 2.0]], object(), 1j, torch.ones(1, dtype=torch.complex128),
+              torch.ones(1, device="meta"), np.ones(1, dtype=complex), {}]
+)
+def test_an_answer_that_is_no_number_is_a_counterexample(value, capsys):
+    checks.exercise(checks.check_coin_score, lambda theta, x: value)
+    assert capsys.readouterr().out.startswith("not yet: the score of a coin: wrong type or shape\n")
+
+
+@pytest.mark.parametrize("convert", [torch.Tensor.float, lambda y: y.float().numpy()])
+def test_an_answer_in_another_precision_is_told_so(convert, capsys):
+    checks.exercise(checks.check_coin_score, lambda theta, x: convert(coin(theta, x)))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "not yet: the score of a coin: agrees to 4 digits, but in float32; the check is in float64"
+    checks.exercise(checks.check_coin_score, lambda theta, x: convert(-coin(theta, x)))
+    assert capsys.readouterr().out.splitlines()[0] == "not yet: the score of a coin"
+
+
+@pytest.mark.parametrize("convert", [list, torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.to_sparse])
+def test_answers_may_be_lists_and_arrays(convert):
+    checks.check_coin_score(lambda theta, x: convert(coin(theta, x)))
 
 
 def test_no_answer_yet(capsys):

@@ -40,6 +40,14 @@ gymnasium.register("rlbook/CounterUnlimited-v0", Counter)
 gymnasium.register("rlbook/CounterBad-v0", Counter, max_episode_steps=8, kwargs={"bad_reward": True})
 
 
+def needs_box2d():
+    raise gymnasium.error.DependencyNotInstalled('Box2D is not installed, run `pip install "gymnasium[box2d]"`')
+
+
+gymnasium.register("rlbook/CounterNeedsMore-v0", needs_box2d, max_episode_steps=8)
+gymnasium.register("rlbook/CounterNeedsModule-v0", "rlbook_has_no_such_module:Env", max_episode_steps=8)
+
+
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -144,6 +152,70 @@ def test_actions_follow_the_policy():
 def test_environments_that_do_not_fit_are_refused(env_id, message):
     with pytest.raises(ValueError, match=message):
         make_envs(env_id, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None, 2), "env_id must be the name of an environment.*got None"),
+        (("CartPole-v1", 0), "num_envs must be an integer >= 1, got 0"),
+        (("CartPole-v1", 2.0), "num_envs must be an integer"),
+        (("CartPole-v1", 2, -3), "max_episode_steps must be an integer >= 1, got -3"),
+        (("CartPole-v1", 2, "x"), "max_episode_steps must be an integer"),
+        (("rlbook/CounterNeedsMore-v0", 2), 'cannot be made: Box2D is not installed, run `pip install "gymnasium.box2d."`'),
+        (("rlbook/CounterNeedsModule-v0", 2), "cannot be made: No module named"),
+    ],
+)
+def test_bad_arguments_of_make_envs_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_envs(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"policy": CategoricalPolicy(3, 2)}, "takes 3 numbers and chooses among 2 actions.*gives 4 and has 2"),
+        ({"policy": CategoricalPolicy(4, 1)}, "chooses among 1 actions"),
+        ({"policy": CategoricalPolicy(4, 3)}, "chooses among 3 actions"),
+        ({"policy": None}, "policy must be a CategoricalPolicy, got NoneType"),
+        ({"policy": "nan"}, "probabilities are not finite"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
+        ({"seed": None}, "seed must be an integer >= 0"),
+        ({"generator": None}, "generator must be a torch.Generator on the CPU, got None"),
+        ({"generator": 1}, "generator must be"),
+    ],
+)
+def test_bad_arguments_of_collect_are_refused(change, message):
+    given = {"policy": CategoricalPolicy(4, 2), "generator": generator(0), "seed": 0, **change}
+    if given["policy"] == "nan":
+        given["policy"] = CategoricalPolicy(4, 2)
+        torch.nn.init.constant_(given["policy"].network[0].weight, torch.nan)
+    envs = make_envs("CartPole-v1", 2)
+    with pytest.raises(ValueError, match=message):
+        collect(envs, **given)
+    envs.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: p.evaluate(torch.ones(2, 3, 4), torch.ones(2, 2).long()), r"actions must be \(2, 3\).*got \(2, 2\)"),
+        (lambda p: p.evaluate(torch.ones(2, 3, 5), torch.ones(2, 3).long()), r"D = 4, got \(2, 3, 5\)"),
+        (lambda p: p.evaluate(torch.ones(2, 4), torch.ones(2)), "actions must be a tensor of int64, got torch.float32"),
+        (lambda p: p.evaluate(torch.ones(2, 4), [0, 1]), "actions must be a tensor of int64, got list"),
+        (lambda p: p.evaluate(torch.ones(2, 4), torch.tensor([0, 2])), "actions must be from 0 to 1, got 2"),
+        (lambda p: p.evaluate(torch.ones(2, 4), torch.tensor([0, -1])), "actions must be from 0 to 1, got -1"),
+        (lambda p: p.evaluate(torch.ones(2, 4).double(), torch.ones(2).long()), "observations must be.*float32, got.*float64"),
+        (lambda p: p.sample(torch.ones(4)), r"observations must be \[N, D\]"),
+        (lambda p: p.sample(np.ones((2, 4))), "observations must be a tensor.*got ndarray"),
+        (lambda p: p.sample(torch.full((2, 4), torch.nan)), "not finite"),
+        (lambda p: CategoricalPolicy(4, 2, 32), "hidden_sizes must be a tuple of positive integers.*got 32"),
+        (lambda p: CategoricalPolicy(0, 2), "observation_size and num_actions must be"),
+    ],
+)
+def test_what_a_policy_cannot_take_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(CategoricalPolicy(4, 2, (8,), generator(0)))
 
 
 def test_a_reward_that_is_not_finite_is_refused():

@@ -1,6 +1,8 @@
 """The vanilla policy gradient: one update by hand, reproducible, resumable, and it learns."""
 
 import os
+import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -159,11 +161,133 @@ def test_scaling_divides_by_one_number_and_survives_equal_weights():
 @pytest.mark.parametrize(
     "change",
     [{"seed": -1}, {"num_envs": 0}, {"num_iterations": 1.5}, {"learning_rate": 0.0}, {"gamma": 1.1},
-     {"hidden_sizes": (0,)}, {"max_episode_steps": 0}, {"num_envs": True}],
+     {"hidden_sizes": (0,)}, {"max_episode_steps": 0}, {"num_envs": True}, {"learning_rate": None}, {"learning_rate": "x"},
+     {"learning_rate": np.inf}, {"learning_rate": np.nan}, {"gamma": None}, {"gamma": "x"}, {"gamma": np.nan},
+     {"hidden_sizes": 32}, {"hidden_sizes": None}, {"hidden_sizes": (True,)}, {"hidden_sizes": "ab"}, {"seed": 2**70},
+     {"seed": 2**64}, {"seed": None}, {"device": "gpu0"}, {"device": 0}, {"device": ""}, {"normalize_weights": "no"},
+     {"normalize_weights": 0}, {"max_episode_steps": 1.5}],
 )
 def test_settings_out_of_range_are_refused(change):
-    with pytest.raises(ValueError, match=next(iter(change))):
+    name, value = next(iter(change.items()))
+    with pytest.raises(ValueError, match=f"^{name} must be .*got {re.escape(repr(value))}$"):
         VPGConfig(**change)
+
+
+def test_settings_are_kept_as_plain_values():
+    config = VPGConfig(learning_rate=np.float64(0.5), gamma=1, hidden_sizes=[4], device=torch.device("cpu"), seed=2**64 - 1)
+    assert repr(config) == repr(VPGConfig(learning_rate=0.5, gamma=1.0, hidden_sizes=(4,), device="cpu", seed=2**64 - 1))
+    assert vpg("rlbook/Match-v0", replace(config, num_iterations=1)).history["global_step"] == [3 * 32]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: vpg(None), "env_id must be the name of an environment"),
+        (lambda: vpg("rlbook/Match-v0", {}), "config must be a VPGConfig, got {}"),
+        (lambda: vpg("rlbook/Match-v0", {"seed": 1}), "config must be a VPGConfig"),
+        (lambda: vpg("rlbook/Match-v0", SMALL, resume="half.pt"), "resume must be a Result.*got 'half.pt'"),
+        (lambda: vpg("rlbook/Match-v0", replace(SMALL, device="meta")), "device 'meta' cannot be used here"),
+        (lambda: vpg("rlbook/Match-v0", replace(SMALL, device="cuda:99")), "device 'cuda:99' cannot be used here"),
+        (lambda: scale_to_unit_std(torch.ones(2, 3), torch.ones(2, 3).long()), "mask must be boolean.*torch.int64"),
+        (lambda: scale_to_unit_std(torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.bool)), "True somewhere"),
+    ],
+)
+def test_bad_calls_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_an_unknown_default_device_is_refused(monkeypatch):
+    monkeypatch.setenv("RLBOOK_DEVICE", "gpu0")
+    with pytest.raises(ValueError, match="cannot be used here.*gpu0"):
+        vpg("rlbook/Match-v0", replace(SMALL, device=None))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The file of a run of two iterations."""
+    path = tmp_path_factory.mktemp("saved") / "run.pt"
+    vpg("rlbook/Match-v0", replace(SMALL, num_iterations=2)).save(path)
+    return path
+
+
+BROKEN_FILES = {
+    "empty": (lambda content: b"", "it is empty"),
+    "truncated": (lambda content: content[:-100], "is damaged"),
+    "cut in half": (lambda content: content[: len(content) // 2], "is damaged"),
+    "text": (lambda content: b"hello, world\n" * 100, "is damaged"),
+    "another pickle": (lambda content: pickle.dumps({"a": 1}, protocol=2), "is damaged|does not know"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_FILES)
+def test_files_that_hold_no_run_are_refused(name, saved, tmp_path):
+    damage, message = BROKEN_FILES[name]
+    path = tmp_path / "broken.pt"
+    path.write_bytes(damage(saved.read_bytes()))
+    with pytest.raises(ValueError, match=f"broken.pt .*({message})") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def without(state: dict, name: str) -> dict:
+    return {key: value for key, value in state.items() if key != name}
+
+
+def history_of(state: dict, **change) -> dict:
+    return {**state, "history": {**state["history"], **change}}
+
+
+FOREIGN = {
+    "a tensor": (lambda s: torch.ones(3), "holds no run, but a Tensor"),
+    "weights alone": (lambda s: s["policy"], "does not know"),
+    "no optimizer": (lambda s: without(s, "optimizer"), r"must have \['optimizer'\]"),
+    "a newer part": (lambda s: {**s, "critic": {}}, r"has \['critic'\], which this version"),
+    "a newer setting": (lambda s: {**s, "config": {**s["config"], "clip_coef": 0.2}}, r"config has \['clip_coef'\], which this"),
+    "a bad setting": (lambda s: {**s, "config": {**s["config"], "gamma": 2.0}}, "gamma must be"),
+    "config": (lambda s: {**s, "config": 3}, "cannot be restored"),
+    "another env": (lambda s: {**s, "env_id": None}, "env_id must be"),
+    "other sizes": (lambda s: {**s, "sizes": (2, 7, 2)}, "sizes .2, 7, 2., but its config has hidden_sizes"),
+    "no sizes": (lambda s: {**s, "sizes": ()}, "sizes"),
+    "other weights": (lambda s: {**s, "policy": without(s["policy"], "network.0.bias")}, "network.0.bias"),
+    "other optimizer": (lambda s: {**s, "optimizer": {}}, "cannot be restored"),
+    "other generator": (lambda s: {**s, "generator": torch.ones(3)}, "cannot be restored"),
+    "seconds": (lambda s: {**s, "seconds": "x"}, "seconds must be a number"),
+    "no history": (lambda s: {**s, "history": []}, "history must hold.*got list"),
+    "a metric missing": (lambda s: {**s, "history": without(s["history"], "losses/entropy")}, "history must hold"),
+    "another metric": (lambda s: history_of(s, extra=[1, 2]), "history must hold.*extra"),
+    "a shorter metric": (lambda s: history_of(s, **{"losses/entropy": [1.0]}), "one entry per iteration"),
+    "a metric of text": (lambda s: history_of(s, **{"losses/entropy": ["a", "b"]}), "list of numbers"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_something_else_are_refused(name, saved, tmp_path):
+    change, message = FOREIGN[name]
+    path = tmp_path / "foreign.pt"
+    torch.save(change(torch.load(saved, weights_only=True)), path)
+    with pytest.raises(ValueError, match=f"foreign.pt.*{message}") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_loading_onto_a_device(saved, tmp_path):
+    with pytest.raises(ValueError, match="run.pt cannot be restored: device must be .*'gpu0'"):
+        load(saved, device="gpu0")
+    state = torch.load(saved, weights_only=True)
+    torch.save({**state, "config": {**state["config"], "device": "cuda:99"}}, tmp_path / "elsewhere.pt")
+    with pytest.raises(ValueError, match="elsewhere.pt cannot be restored: device 'cuda:99' cannot be used here"):
+        load(tmp_path / "elsewhere.pt")
+    assert load(tmp_path / "elsewhere.pt", device="cpu").config == replace(SMALL, num_iterations=2)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "missing.pt")
+
+
+def test_resume_refuses_a_broken_history(saved):
+    run = load(saved)
+    del run.history["losses/entropy"]
+    with pytest.raises(ValueError, match="history must hold"):
+        vpg("rlbook/Match-v0", SMALL, resume=run)
 
 
 def test_progress_bar_counts_iterations(monkeypatch):

@@ -85,7 +85,8 @@ def test_recursion_over_steps_to_go_is_the_sum_over_trajectories(horizon):
     assert torch.allclose(mdp.initial @ value, exact.expected_return(mdp, logits), atol=1e-12)
 
 
-@pytest.mark.equation("score-every-horizon", "policy-gradient-every-horizon", "product-to-go", "product-to-go-total", "score-to-go")
+@pytest.mark.equation("score-every-horizon", "policy-gradient-every-horizon", "product-to-go", "product-to-go-total",
+                      "score-to-go")
 @pytest.mark.parametrize("horizon", [0, 1, 4])
 def test_recursions_of_score_and_product_give_zero_and_the_gradient(horizon):
     mdp, logits = random_mdp(9, states=2, actions=2, horizon=horizon)
@@ -132,7 +133,8 @@ def test_gradient_of_a_mean_is_the_mean_of_payoff_times_score():
     theta = [0.5 * torch.randn(p.shape, generator=generator, dtype=torch64).requires_grad_() for p in network.parameters()]
     names = [name for name, _ in network.named_parameters()]
     payoff = torch.randn(4, generator=generator, dtype=torch64)
-    log_p = torch.func.functional_call(network, dict(zip(names, theta, strict=True)), torch.ones(2, dtype=torch64)).log_softmax(-1)
+    parameters = dict(zip(names, theta, strict=True))
+    log_p = torch.func.functional_call(network, parameters, torch.ones(2, dtype=torch64)).log_softmax(-1)
     direct = torch.autograd.grad(log_p.exp() @ payoff, theta, retain_graph=True)
     scores = [torch.autograd.grad(log_p[x], theta, retain_graph=True) for x in range(4)]
     for part, whole in enumerate(direct):

@@ -149,6 +149,18 @@ def test_kl_obeys_the_chain_rule(mdp, logits):
     assert (exact.kl(mdp, other, logits) - got).abs() > 1e-6 or mdp.num_actions == 2
 
 
+def test_kl_where_a_policy_never_takes_an_action():
+    never = torch.tensor([[0.2, -math.inf], [-0.3, 0.4]], dtype=torch.float64, requires_grad=True)
+    nearly = torch.tensor([[0.2, -60.0], [-0.3, 0.4]], dtype=torch.float64)
+    got = exact.kl(MDP, never, LOGITS)
+    torch.testing.assert_close(got.detach(), exact.kl(MDP, nearly, LOGITS), rtol=1e-12, atol=0)
+    got.backward()
+    assert never.grad.isfinite().all() and never.grad[1].abs().max() > 0.01
+    assert exact.kl(MDP, never.detach(), never.detach()) == 0
+    assert exact.kl(MDP, LOGITS, never.detach()) == math.inf
+    assert exact.kl(MDP, LOGITS * math.nan, LOGITS).isnan()
+
+
 @pytest.mark.equation("trajectory-probability")
 def test_samples_follow_the_enumerated_probabilities():
     mdp, n = exact.two_state_mdp(), 200_000
@@ -184,6 +196,7 @@ def test_dtype_follows_the_mdp():
 
 
 MDP = exact.two_state_mdp()
+EVERY = exact.trajectories(MDP)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +212,9 @@ MDP = exact.two_state_mdp()
         ({"transition": MDP.transition * 0.5}, "sum to one"),
         ({"transition": 1 - 2 * MDP.transition}, "negative"),
         ({"gamma": 1.5}, "gamma"),
+        ({"gamma": None}, "gamma must be a number"),
+        ({"gamma": "x"}, "gamma must be a number"),
+        ({"horizon": True}, "horizon"),
         ({"horizon": -1}, "horizon"),
         ({"horizon": 2.0}, "horizon"),
     ],
@@ -213,7 +229,32 @@ def test_a_bad_mdp_is_refused(change, message):
     [
         (lambda: exact.expected_return(MDP, LOGITS[0]), "logits must be"),
         (lambda: exact.expected_return(MDP, LOGITS.float()), "float32"),
+        (lambda: exact.expected_return(MDP, [[0.0, 0.0]] * 2), "logits must be.*got list"),
+        (lambda: exact.gradient(MDP, [[0.0, 0.0]] * 2), "logits must be.*got list"),
         (lambda: exact.sample(MDP, LOGITS, 0), "n must be"),
+        (lambda: exact.sample(MDP, LOGITS, 1.5), "n must be an integer >= 1, got 1.5"),
+        (lambda: exact.sample(MDP, LOGITS, True), "n must be an integer"),
+        (lambda: exact.sample(MDP, LOGITS, None), "n must be an integer"),
+        (lambda: exact.sample(MDP, [[0.0, 0.0]] * 2, 5), "logits must be.*got list"),
+        (lambda: exact.sample(MDP, LOGITS * math.nan, 5), "logits must be finite.*got nan"),
+        (lambda: exact.sample(MDP, LOGITS * math.inf, 5), "logits must be finite.*got inf"),
+        (lambda: exact.sample(MDP, LOGITS, 5, 0), "generator must be a torch.Generator on cpu, got 0"),
+        (lambda: exact.log_probs(MDP, EVERY._replace(actions=EVERY.actions - 1), LOGITS), "actions must be from 0 to 1, got -1"),
+        (lambda: exact.log_probs(MDP, EVERY._replace(states=EVERY.states - 1), LOGITS), "states must be from 0 to 1, got -1"),
+        (lambda: exact.log_probs(MDP, EVERY._replace(states=EVERY.states + 1), LOGITS), "states must be from 0 to 1, got 2"),
+        (lambda: exact.log_probs(MDP, EVERY._replace(states=EVERY.states[:, 1:]), LOGITS), "disagree"),
+        (lambda: exact.log_probs(MDP, EVERY._replace(actions=EVERY.actions.double()), LOGITS), "actions must be.*int64"),
+        (lambda: exact.log_probs(MDP, EVERY._replace(actions=EVERY.actions[0]), LOGITS), "actions must be"),
+        (lambda: exact.log_probs(MDP, EVERY.states, LOGITS), "states must be.*got NoneType"),
+        (lambda: exact.score(MDP, EVERY._replace(actions=EVERY.actions - 1), LOGITS), "actions must be from 0 to 1"),
+        (lambda: exact.returns(MDP, EVERY._replace(rewards=EVERY.rewards[0])), "rewards must be"),
+        (lambda: exact.policy_gradient_estimates(MDP, EVERY, LOGITS, [1.0] * 128), "weights must be a tensor.*got list"),
+        (lambda: exact.policy_gradient_estimates(MDP, EVERY, LOGITS, torch.ones(128).long()), "weights are torch.int64"),
+        (lambda: exact.policy_gradient_estimates(MDP, EVERY, LOGITS, torch.ones(128)), "weights are torch.float32"),
+        (lambda: exact.bandit(torch.ones(2).long()), "rewards must be a floating point"),
+        (lambda: exact.moments(MDP, LOGITS, None), "estimator must be a function"),
+        (lambda: exact.moments(MDP, LOGITS, lambda batch, _: None), "estimator must return.*got NoneType"),
+        (lambda: exact.moments(MDP, LOGITS, lambda batch, _: batch.rewards.float()), "estimator must return.*float32"),
         (lambda: exact.trajectories(exact.two_state_mdp(horizon=12)), "too large"),
         (lambda: exact.bandit(torch.ones(2, 2)), r"\[A\]"),
         (lambda: exact.moments(MDP, LOGITS, lambda batch, _: batch.rewards[:, 0]), "estimator"),

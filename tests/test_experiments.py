@@ -80,6 +80,11 @@ def test_unknown_names_are_refused():
     for call in (experiments.load, experiments.run, experiments.is_stale):
         with pytest.raises(ValueError, match="nothing-like-it"):
             call("nothing-like-it")
+    for name in ("../data/vpg_cartpole", "vpg_cartpole.json", "./vpg_cartpole", str(experiments.DATA / "vpg_cartpole"), "", None):
+        with pytest.raises(ValueError, match="no log of"):
+            experiments.load(name)
+    with pytest.raises(ValueError, match="unknown experiment 'mutate_provers'"):
+        experiments.is_stale("mutate_provers")  # a log, but of no experiment
 
 
 def test_command_line_runs_what_is_missing_or_stale(monkeypatch, tmp_path, capsys):
@@ -233,6 +238,33 @@ def test_chi2_quantiles():
             estimation.chi2_quantile(level, degrees)
     with pytest.raises(ValueError, match="n must exceed"):
         estimation.coverage(MDP, LOGITS, 3, 5, generator(0))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: estimation.errors(MDP, LOGITS, [], 5, generator(0)), r"sizes must be a list of at least one.*got \[\]"),
+        (lambda: estimation.errors(MDP, LOGITS, 10, 5, generator(0)), "sizes must be a list.*got 10"),
+        (lambda: estimation.errors(MDP, LOGITS, [10, 0], 5, generator(0)), "every one of sizes must be an integer >= 1, got 0"),
+        (lambda: estimation.errors(MDP, LOGITS, [10.0], 5, generator(0)), "sizes must be an integer >= 1, got 10.0"),
+        (lambda: estimation.errors(MDP, LOGITS, [10], 0, generator(0)), "repetitions must be an integer >= 1, got 0"),
+        (lambda: estimation.predicted_errors(MDP, LOGITS, []), "sizes must be a list"),
+        (lambda: estimation.predicted_errors(MDP, LOGITS, [0]), "sizes must be an integer"),
+        (lambda: estimation.slope([10], torch.ones(1)), "different sizes"),
+        (lambda: estimation.slope([10, 10], torch.ones(2)), "different sizes"),
+        (lambda: estimation.slope([10, 20], torch.ones(3)), "one value for each"),
+        (lambda: estimation.slope([10, 20], [0.1, 0.2]), "got .10, 20. and list"),
+        (lambda: estimation.gradient_estimates(MDP, LOGITS, 2.5, 2, generator(0)), "n must be an integer"),
+        (lambda: estimation.gradient_estimates(MDP, LOGITS, 2, 0, generator(0)), "repetitions must be"),
+        (lambda: estimation.coverage(MDP, LOGITS, None, 2, generator(0)), "n must be an integer"),
+        (lambda: estimation.coverage(MDP, [[0.0, 0.0]] * 2, 20, 2, generator(0)), "logits must be.*got list"),
+        (lambda: estimation.coverage(MDP, LOGITS, 20, 2, generator(0), "x"), "level must be a number.*got 'x'"),
+        (lambda: estimation.chi2_quantile(0.5, math.nan), "degrees"),
+    ],
+)
+def test_bad_sizes_and_numbers_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 # ---- figures

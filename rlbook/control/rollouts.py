@@ -13,7 +13,9 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
+from rlbook.control import arguments
 from rlbook.control.policies import CategoricalPolicy
+from rlbook.returns import check_integer
 
 
 class Episodes(NamedTuple):
@@ -45,21 +47,28 @@ def make_envs(env_id: str, num_envs: int, max_episode_steps: int | None = None) 
     """N copies of an environment, vectorised by its own class where it has one, else stepped one after the other.
 
     max_episode_steps: where to truncate; None keeps the environment's own limit.
-    Raises ValueError for an unknown id, actions that are not Discrete from 0, observations that are not a flat Box,
-    no limit at all on the length of an episode, or a vector class without NEXT_STEP autoreset.
+    Raises ValueError for an unknown id, an environment that needs what is not installed, numbers that are no integers
+    >= 1, actions that are not Discrete from 0, observations that are not a flat Box, no limit at all on the length of
+    an episode, or a vector class without NEXT_STEP autoreset.
     """
+    arguments.check_env_id(env_id)
+    check_integer("num_envs", num_envs, 1)
+    if max_episode_steps is not None:
+        check_integer("max_episode_steps", max_episode_steps, 1)
     try:
         spec = gymnasium.spec(env_id)
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, ImportError) as error:
         raise ValueError(f"unknown environment {env_id!r}: {error}") from error
     limit = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}
     if not limit and spec.max_episode_steps is None:
         raise ValueError(f"{env_id} has no time limit, so an episode may never end: give max_episode_steps")
+    mode, settings = "vector_entry_point", {}
     if spec.vector_entry_point is None:
-        vector_kwargs = {"autoreset_mode": AutoresetMode.NEXT_STEP}
-        envs = gymnasium.make_vec(env_id, num_envs, "sync", vector_kwargs=vector_kwargs, **limit)
-    else:
-        envs = gymnasium.make_vec(env_id, num_envs, "vector_entry_point", **limit)
+        mode, settings = "sync", {"vector_kwargs": {"autoreset_mode": AutoresetMode.NEXT_STEP}}
+    try:
+        envs = gymnasium.make_vec(env_id, num_envs, mode, **settings, **limit)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ValueError(f"{env_id} cannot be made: {error}") from error
     try:
         _check_spaces(env_id, envs)
     except ValueError:
@@ -72,9 +81,13 @@ def collect(envs: VectorEnv, policy: CategoricalPolicy, generator: torch.Generat
     """Run the policy for one episode in each environment: D = {τ_1, ..., τ_N}, τ_i ~ π_θ.
 
     Actions come from `generator` (CPU), the environments from `seed`, so both together decide the result.
-    Raises ValueError if the environment returns a reward that is not finite.
+    Raises ValueError for a policy of other sizes than the environment's or with probabilities that are not finite, a
+    negative seed, and if the environment returns a reward that is not finite.
     Tests hold it, transition by transition, to single environments stepped by hand.
     """
+    _check_policy(envs, policy)
+    arguments.check_generator(generator)
+    check_integer("seed", seed, 0)
     observation, _ = envs.reset(seed=seed)
     running = np.ones(envs.num_envs, dtype=bool)
     observations, steps = [observation], []
@@ -91,6 +104,15 @@ def collect(envs: VectorEnv, policy: CategoricalPolicy, generator: torch.Generat
         raise ValueError("the environment returned a reward that is not finite")
     states = torch.as_tensor(np.stack(observations, axis=1)).float()
     return Episodes(states, actions, rewards.float(), terminated.bool(), truncated.bool(), mask)
+
+
+def _check_policy(envs: VectorEnv, policy: CategoricalPolicy) -> None:
+    if not isinstance(policy, CategoricalPolicy):
+        raise ValueError(f"policy must be a CategoricalPolicy, got {type(policy).__name__}")
+    sizes, needed = (policy.sizes[0], policy.sizes[-1]), (*envs.single_observation_space.shape, envs.single_action_space.n)
+    if sizes != needed:
+        raise ValueError(f"the policy takes {sizes[0]} numbers and chooses among {sizes[1]} actions, but the environment "
+                         f"gives {needed[0]} and has {needed[1]}")
 
 
 def _check_spaces(env_id: str, envs: VectorEnv) -> None:

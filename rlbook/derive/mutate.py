@@ -15,6 +15,7 @@ import sympy as sp
 
 from . import language as L
 from .carriers import Point
+from .decide import All
 from .definitions import STANDARD
 from .errors import IllFormed, Undecided
 from .horizon import Horizon
@@ -28,12 +29,14 @@ SWAPS = {L.π: (L.π_ref, L.π_old), L.π_ref: (L.π,), L.π_old: (L.π,), L.A: 
          L.b: (L.Vhat,), L.V_togo: (L.G_togo,), L.G_togo: (L.V_togo,), L.U_togo: (L.N_togo,), L.N_togo: (L.U_togo,)}
 SYMBOLS = {L.γ: (("gamma to lambda", L.λ), ("gamma to 1", sp.Integer(1))),
            L.λ: (("lambda to gamma", L.γ), ("lambda to 1", sp.Integer(1))),
+           L.α: (("alpha to 1", sp.Integer(1)), ("twice alpha", 2 * L.α), ("alpha squared", L.α**2)),
            L.ε: (("epsilon to beta", L.β),), L.β: (("beta to epsilon", L.ε),),
            L.N: (("N + 1", L.N + 1), ("N - 1", L.N - 1)), L.G: (("G + 1", L.G + 1), ("G - 1", L.G - 1)),
            L.s_: (("s to s'", L.s_new),), L.s_new: (("s' to s", L.s_),)}
-DROPPED = {L.Grad: "drop the gradient", L.StopGradient: "drop the stop-gradient", L.AtOld: "drop θ_old = θ", sp.log: "drop the log",
-           sp.exp: "drop the exp", L.Over: "drop a sum over a set", L.SampleSum: "drop the sum over the data",
-           L.Clip: "drop the clip", sp.Sum: "drop a sum", sp.Product: "drop a product", L.Under: "drop an expectation"}
+DROPPED = {L.Grad: "drop the gradient", L.StopGradient: "drop the stop-gradient", L.AtOld: "drop θ_old = θ",
+           sp.log: "drop the log", sp.exp: "drop the exp", L.Over: "drop a sum over a set", sp.Sum: "drop a sum",
+           L.SampleSum: "drop the sum over the data", L.Clip: "drop the clip", sp.Product: "drop a product",
+           L.Under: "drop an expectation"}
 
 
 # -- one mistake at the root of a tree -------------------------------------------------------------------
@@ -134,7 +137,7 @@ MAKERS = {
     sp.Min: (lambda e: [("min to max", sp.Max(*e.args))],), sp.Max: (lambda e: [("max to min", sp.Min(*e.args))],),
     sp.KroneckerDelta: (lambda e: [("drop an indicator", sp.Integer(1))],),
     L.SquaredNorm: (lambda e: [("drop the norm", e.args[0]), ("norm, not its square", sp.sqrt(e)), ("twice the norm", 2 * e)],),
-    L.Slope: (lambda e: [("drop the slope", e.args[0]), ("step backwards", L.Slope(e.args[0].xreplace({e.args[1]: -e.args[1]}), e.args[1]))],),
+    L.Slope: (lambda e: [("drop the slope", e.args[0])],),
     L.Ascent: (lambda e: [("before the step", L.θ)],),
     L.Shifted: (lambda e: [("step backwards", L.Shifted(e.args[0], -e.args[1], e.args[2]))],),
 }
@@ -193,13 +196,17 @@ class Verdict:
 
 @functools.cache
 def scouts():
-    """Small worlds that refute fast: a random point, and one step of one state in symbols for what a point cannot read."""
-    return FiniteMDP(2, 2, 1, carrier=Point, seed=1), FiniteMDP(1, 2, 0)
+    """Small worlds that refute fast: a random point; one step of one state in symbols, for what a point cannot read; a
+    longer trajectory, for what holds with two steps only; and other numbers of states than of actions."""
+    return (FiniteMDP(2, 2, 1, carrier=Point, seed=1), FiniteMDP(1, 2, 0), FiniteMDP(1, 2, 2, carrier=Point, seed=2),
+            FiniteMDP(2, 3, 1, carrier=Point, seed=3))
 
 
 def quick(by):
-    """The same prover, asking the small worlds first."""
-    return On(*scouts(), *by.worlds) if isinstance(by, On) else by
+    """The same prover, asking small worlds first, and then the world in symbols that decides."""
+    if isinstance(by, All):
+        return All(*map(quick, by.provers))
+    return On(*scouts(), by.worlds[-1], instead=by.instead) if isinstance(by, On) else by
 
 
 def judge(by, pairs):
@@ -210,14 +217,21 @@ def judge(by, pairs):
         return "ill-formed"
 
 
-def score(claim):
-    """The verdict on every mutant of both sides of a claim (or of each step of a derivation)."""
+def pairs(link, side, mutant):
+    """The equations that a claim stands for when one side (or one value of a symbol in `where`) is a mutant."""
+    if side in ("left", "right"):
+        return link.instances(**{"lhs" if side == "left" else "rhs": mutant})
+    symbol = next(x for x in link.where if str(x) == side)
+    return [(link.lhs.xreplace({symbol: mutant}), link.rhs.xreplace({symbol: mutant}))]
+
+
+def score(claim, every=1):
+    """The verdict on every mutant (or every n-th) of both sides of a claim, or of each step of a derivation."""
     for link in claim.links():
         by = quick(link.by)
         for side, tree in (("left", link.lhs), ("right", link.rhs)):
-            for kind, mutant in mutants(tree):
-                pairs = link.instances(**{"lhs" if side == "left" else "rhs": mutant})
-                yield Verdict(link.id, side, kind, mutant, judge(by, pairs))
+            for kind, mutant in itertools.islice(mutants(tree), 0, None, every):
+                yield Verdict(link.id, side, kind, mutant, judge(by, pairs(link, side, mutant)))
 
 
 def score_where(claim):
@@ -225,15 +239,17 @@ def score_where(claim):
     for symbol, values in claim.where.items():
         for value in values:
             for kind, mutant in mutants(value):
-                pairs = [(claim.lhs.xreplace({symbol: mutant}), claim.rhs.xreplace({symbol: mutant}))]
-                yield Verdict(claim.id, str(symbol), kind, mutant, judge(quick(claim.by), pairs))
+                yield Verdict(claim.id, str(symbol), kind, mutant, judge(quick(claim.by), pairs(claim, str(symbol), mutant)))
 
 
 # -- mutated definitions -------------------------------------------------------------------------------------
 def under(definitions, by):
     """The prover of a claim, in a book with other definitions."""
     if isinstance(by, On):
-        return On(FiniteMDP(2, 2, 1, carrier=Point, seed=1, definitions=definitions), FiniteMDP(2, 2, 1, definitions=definitions))
+        return On(FiniteMDP(2, 3, 1, carrier=Point, seed=1, definitions=definitions), FiniteMDP(2, 2, 1, definitions=definitions))
+    if isinstance(by, All):
+        parts = [x for x in (under(definitions, y) for y in by.provers) if x is not None]
+        return All(*parts) if parts else None
     if isinstance(by, Horizon):
         other = Horizon(definitions=definitions)
         other.lemmas = by.lemmas
@@ -252,7 +268,10 @@ def speaks_of(head, claims, definitions=STANDARD):
         heads |= {d.head for d in definitions.values() if d.body.has(*before)}
     links = [link for claim in claims for link in claim.links()]
     chosen = [x for x in links if any(y.has(*heads) for pair in x.instances() for y in pair)]
-    return sorted(chosen, key=lambda x: (not isinstance(x.by, Horizon | IID), sum(1 for y in (x.lhs, x.rhs) for _ in sp.preorder_traversal(y))))
+
+    def cost(link):
+        return not isinstance(link.by, Horizon | IID), sum(1 for y in (link.lhs, link.rhs) for _ in sp.preorder_traversal(y))
+    return sorted(chosen, key=cost)
 
 
 def score_definition(head, claims, definitions=STANDARD):
@@ -262,13 +281,17 @@ def score_definition(head, claims, definitions=STANDARD):
     for part, tree in parts:
         for kind, mutant in mutants(tree):
             changed = {**definitions, head: replace(known, **{part: mutant})}
-            provers = {}
-            outcomes = set()
-            for link in about:
-                if id(link.by) not in provers:
-                    provers[id(link.by)] = under(changed, link.by)
-                by = provers[id(link.by)]
-                outcomes.add("survived" if by is None else judge(by, link.instances()))
-                if "refuted" in outcomes:
-                    break
-            yield Verdict(head.__name__, part, kind, mutant, next(x for x in ("refuted", "ill-formed", "survived") if x in outcomes | {"survived"}))
+            yield Verdict(head.__name__, part, kind, mutant, in_another_book(changed, about))
+
+
+def in_another_book(definitions, links):
+    """The outcome for all these claims with other definitions: refuted if one is, else ill-formed if one is."""
+    provers, outcomes = {}, {"survived"}
+    for link in links:
+        if id(link.by) not in provers:
+            provers[id(link.by)] = under(definitions, link.by)
+        by = provers[id(link.by)]
+        outcomes.add("survived" if by is None else judge(by, link.instances()))
+        if "refuted" in outcomes:
+            break
+    return next(x for x in ("refuted", "ill-formed", "survived") if x in outcomes)

@@ -43,16 +43,17 @@ def run(name: str) -> Path:
 
 
 def load(name: str) -> dict:
-    """The committed log of an experiment. Raises ValueError for a name that has none."""
-    path = DATA / f"{name}.json"
-    if not path.exists():
-        raise ValueError(f"no log of {name!r}; there are {sorted(p.stem for p in DATA.glob('*.json'))}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The committed log of an experiment. Raises ValueError for a name that has none, and for a path."""
+    logs = sorted(path.stem for path in DATA.glob("*.json"))
+    if name not in logs:
+        raise ValueError(f"no log of {name!r}; there are {logs}")
+    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def is_stale(name: str) -> bool:
     """Whether the code has changed since the log was written; then `make experiments` must write it again."""
-    return load(name)["code"] != code_hash(_find(name))
+    function = _find(name)
+    return load(name)["code"] != code_hash(function)
 
 
 def rounded(values: list[float], digits: int = 4) -> list[float]:

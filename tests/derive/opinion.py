@@ -1,0 +1,40 @@
+"""The independent floating-point reader, as the second opinion on one equation."""
+import functools
+
+from rlbook.derive.decide import worlds as finite_mdps
+from rlbook.derive.errors import IllFormed
+from rlbook.derive.samples import IID
+from rlbook.derive.sums import Sums
+from rlbook.derive.worlds import TOLERANCE, World
+
+
+@functools.cache
+def worlds(by):
+    """Two random worlds of different sizes that fit the prover of a claim."""
+    if isinstance(by, IID):
+        sizes = (1, 3, 1, 3), (2, 2, 1, 2), (2, 2, 0, 4)     # states, actions, T, samples
+        return tuple(World(seed, *size, zero=by.zero) for seed, size in enumerate(sizes))
+    options = {"bend": finite_mdps(by) is None, "variable": by.variable if isinstance(by, Sums) else {}}
+    return World(0, 2, 3, 2, **options), World(1, 2, 2, 1, samples=4, **options)
+
+
+def agrees(by, pairs):
+    """Do both sides have the same value in every world in which both have one? (1/(G - 2) has none for two samples.)"""
+    verdicts = [_agrees_in(world, pairs) for world in worlds(by)]
+    if all(x is None for x in verdicts):
+        raise IllFormed("no world gives both sides a value")
+    return False not in verdicts
+
+
+def _agrees_in(world, pairs):
+    try:
+        gaps = [world.gap(lhs, rhs) for lhs, rhs in pairs]
+    except IndexError:                                 # a state where an action belongs: three actions, two states
+        return None
+    return None if any(gap != gap for gap in gaps) else max(gaps) < TOLERANCE
+
+
+def other_book(by, definitions):
+    """The same worlds, where some definition of the book is another one."""
+    sizes = (1, 3, 1) if isinstance(by, IID) else (2, 3, 2)
+    return World(0, *sizes, definitions=definitions, bend=finite_mdps(by) is None, zero=getattr(by, "zero", ()))

@@ -1,0 +1,67 @@
+"""The mutants that survive because they are true, each with its reason, frozen in survivors.json.
+
+    python -m tests.derive.survivors        find all survivors again; new ones get an empty reason, which the tests refuse
+"""
+import functools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from rlbook.derive import mutate
+from rlbook.derive.definitions import STANDARD
+from rlbook.derive.plain import text
+
+from . import book, opinion
+from .catalogue import CLAIMS
+
+FILE = Path(__file__).with_name("survivors.json")
+EVERY = {"iid/rloo-second-moment": 12, "iid/third-moment": 4, "mdp/gae-unbiased": 2}   # slow claims: only every n-th mutant
+
+
+@functools.cache
+def frozen():
+    """{key: reason}"""
+    return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+
+
+def key(verdict):
+    return f"{verdict.id} | {verdict.side} | {verdict.kind} | {text(verdict.mutant)}"
+
+
+def verdicts(claim):
+    """The verdict on all mutants of a claim or of a derivation."""
+    every = EVERY.get(claim.id, 1)
+    yield from mutate.score(claim, every)
+    if getattr(claim, "where", None):
+        yield from mutate.score_where(claim)
+
+
+def verdicts_on_definition(head):
+    return mutate.score_definition(head, book.claims_of_the_book())
+
+
+def is_true(verdict, claims):
+    """What the independent reader says about a survivor."""
+    links = {link.id: link for claim in claims for link in claim.links()}
+    if verdict.id in links:
+        link = links[verdict.id]
+        return opinion.agrees(link.by, mutate.pairs(link, verdict.side, verdict.mutant))
+    head = next(head for head in STANDARD if head.__name__ == verdict.id)
+    changed = {**STANDARD, head: replace(STANDARD[head], **{verdict.side: verdict.mutant})}
+    about = mutate.speaks_of(head, claims)
+    return all(opinion.other_book(x.by, changed).gap(lhs, rhs) < 1e-9 for x in about for lhs, rhs in x.instances())
+
+
+def main():
+    known, found = frozen(), {}
+    for claim in [*book.claims_of_the_book(), *CLAIMS.values()]:
+        found.update({key(v): known.get(key(v), "") for v in verdicts(claim) if v.outcome == "survived"})
+    for head in book.definitions():
+        found.update({key(v): known.get(key(v), "") for v in verdicts_on_definition(head) if v.outcome == "survived"})
+    FILE.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(len(found), "survivors,", sum(not reason for reason in found.values()), "without a reason,",
+          len(set(known) - set(found)), "gone")
+
+
+if __name__ == "__main__":
+    main()
