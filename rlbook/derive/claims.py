@@ -158,7 +158,8 @@ class Derivation(Displayed):
         return self.says or f"{text(self.lhs)} = {text(self.rhs)}"
 
     def how(self):
-        return f"{len(self.lines) - 1} steps; " + min((x.by for x in self.lines[1:]), key=lambda by: STRENGTH.index(by.level)).describe()
+        weakest = min((x.by for x in self.lines[1:]), key=lambda by: STRENGTH.index(by.level))
+        return f"{len(self.lines) - 1} steps; {weakest.describe()}"
 
 
 def register(equation):
@@ -184,7 +185,8 @@ def define(id, left, body, base=None, says=""):
         raise KeyError(f"{type(left).__name__} has no definition in rlbook.derive.definitions")
     base = None if base is None else sp.sympify(base)
     if (left, body, base) != (known.left, known.body, known.base):
-        raise Refuted(f"{id} is not the definition of the book", body, known.body, f"the book has {text(known.left)} := {text(known.body)}")
+        said = f"the book has {text(known.left)} := {text(known.body)}"
+        raise Refuted(f"{id} is not the definition of the book", body, known.body, said)
     return register(Defined(id, left, body, base, says))
 
 

@@ -38,7 +38,8 @@ class Displayed:
         return self.aligned(rows)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {MIME: self.record(), "text/latex": f"$$\n{self._plain_latex()}\n\\tag{{{self.label()}}}\n$$", "text/plain": repr(self)}
+        tagged = f"$$\n{self._plain_latex()}\n\\tag{{{self.label()}}}\n$$"
+        return {MIME: self.record(), "text/latex": tagged, "text/plain": repr(self)}
 
     def __repr__(self):
         level = f", level {self.level}" if self.level else ""

@@ -14,8 +14,9 @@ class Refuted(AssertionError):
 
     def __init__(self, where, lhs, rhs, difference):
         self.where, self.lhs, self.rhs, self.difference = where, lhs, rhs, difference
-        from .plain import text                        # (plain knows the language; the language knows no errors)
-        super().__init__(f"{where}\n    left side   {text(lhs)}\n    right side  {text(rhs)}\n    difference  {describe(difference)}")
+        from .plain import text  # (plain knows the language; the language knows no errors)
+        sides = f"    left side   {text(lhs)}\n    right side  {text(rhs)}"
+        super().__init__(f"{where}\n{sides}\n    difference  {describe(difference)}")
 
 
 def describe(difference):

@@ -35,7 +35,8 @@ def table(equations=None, hypotheses=HYPOTHESES):
     for equation in equations:
         links = [link for link in equation.links() if decide.worlds(link.by) is not None]
         if links:
-            rows.append(Row(equation.id, equation.text(), {h: _any(needs(link, worlds[h]) for link in links) for h in hypotheses}))
+            uses = {h: _any(needs(link, worlds[h]) for link in links) for h in hypotheses}
+            rows.append(Row(equation.id, equation.text(), uses))
     return rows
 
 
@@ -52,4 +53,6 @@ def markdown(rows):
     names = list(rows[0].uses)
     lines = ["| equation | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
     sign = {True: "●", False: "", None: "–"}
-    return "\n".join(lines + [f"| {{eq}}`eq-{row.id}` {row.says} | " + " | ".join(sign[row.uses[h]] for h in names) + " |" for row in rows])
+    for row in rows:
+        lines.append(f"| {{eq}}`eq-{row.id}` {row.says} | " + " | ".join(sign[row.uses[h]] for h in names) + " |")
+    return "\n".join(lines)

@@ -8,8 +8,9 @@ from sympy.printing.str import StrPrinter
 from . import language as L
 
 GREEK = {"gamma": "γ", "lambda": "λ", "alpha": "α", "varepsilon": "ε", "beta": "β", "tau": "τ", "theta": "θ"}
-HEADS = {L.π: "π", L.π_old: "π_old", L.π_ref: "π_ref", L.q: "p_θ", L.ρ0: "ρ0", L.p: "P", L.reward: "r", L.V_togo: "V", L.N_togo: "N",
-         L.U_togo: "U", L.G_togo: "G"}
+HEADS = {L.π: "π", L.π_old: "π_old", L.π_ref: "π_ref", L.q: "p_θ", L.ρ0: "ρ0", L.p: "P", L.reward: "r",
+         L.V_togo: "V", L.N_togo: "N", L.U_togo: "U", L.G_togo: "G"}
+OPERATORS = {L.Grad: "grad", L.Over: "Σ", L.SquaredNorm: "norm2", L.Slope: "slope", L.Shifted: "step"}
 
 
 def text(expr):
@@ -48,7 +49,7 @@ class Plain(StrPrinter):
 
     def _print_Operator(self, e):
         args = ", ".join(map(self._print, e.args))
-        name = {L.Grad: "grad", L.Over: "Σ", L.SquaredNorm: "norm2", L.Slope: "slope", L.Shifted: "step"}.get(type(e), type(e).__name__)
+        name = OPERATORS.get(type(e), type(e).__name__)
         return f"{name}({args})"
 
     def _print_SampleSum(self, e):

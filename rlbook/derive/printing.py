@@ -94,7 +94,8 @@ class Printer(LatexPrinter):
                 above.append(x)
         above.sort(key=lambda x: (rank(x), str(x)))
         wide = [x for x in above if self._is_wide(x)]
-        if len(wide) == 1 and above == wide and below and (isinstance(wide[0], L.Variance | L.VarianceUnder) or any(map(self._is_wide, below))):
+        ratio = wide and (isinstance(wide[0], L.Variance | L.VarianceUnder) or any(map(self._is_wide, below)))
+        if len(wide) == 1 and above == wide and below and ratio:
             wide = []                                  # Var[X] / N, E[X] / E[Y]
         small = [x for x in above if x not in wide]
         after = []
@@ -132,8 +133,8 @@ class Printer(LatexPrinter):
         return r"\frac{%s}{%s}" % (top, bottom)
 
     def _factor(self, x, last=False):
-        scope = isinstance(x, L.Grad) and isinstance(x.args[0], (sp.Sum, sp.Product, L.Over, L.SampleSum))
-        loose = x.is_Add or isinstance(x, L.Shifted) or (scope or isinstance(x, (sp.Sum, sp.Product, L.Over, L.SampleSum))) and not last
+        body = x.args[0] if isinstance(x, L.Grad) else x
+        loose = x.is_Add or isinstance(x, L.Shifted) or isinstance(body, (sp.Sum, sp.Product, L.Over, L.SampleSum)) and not last
         return self._wrap(x) if loose else self._print(x)
 
     def _wrap(self, x):

@@ -9,6 +9,7 @@ from itertools import islice
 
 from rlbook.derive import mutate
 from rlbook.derive.carriers import Point
+from rlbook.derive.errors import Undecided
 from rlbook.derive.horizon import Horizon
 from rlbook.derive.hypotheses import broken_world, needs
 from rlbook.derive.mdp import HYPOTHESES, FiniteMDP, On
@@ -55,6 +56,19 @@ def check_refused(kinds):
             raise AssertionError(("refused", lhs, rhs))
 
 
+def check_lemmas():
+    """A lemma for every horizon must have been proved for every horizon."""
+    assert must_fail(Undecided, lambda: Horizon(given=[CLAIMS["mdp/total-probability-recursion"]]))
+
+
+def must_fail(error, action):
+    try:
+        action()
+    except error:
+        return True
+    return False
+
+
 def check_sound(kinds, every):
     for claim in CLAIMS.values():
         if isinstance(claim.by, kinds) and claim.id not in HEAVY:
@@ -85,6 +99,7 @@ def check_step():
 def check_hypotheses():
     """What three equations use, and what they do not."""
     used = {"mdp/total-probability": (0, 1), "mdp/trajectory-score": (2, 3), "mdp/policy-gradient": (2, 3, 4)}
+    assert must_fail(ValueError, lambda: FiniteMDP(broken=("the moon is round",)))
     for number, hypothesis in enumerate(HYPOTHESES):
         world = broken_world(hypothesis, 2, 2, 0)
         for id, needed in used.items():
@@ -96,6 +111,8 @@ def run(module):
     kinds = ABOUT[module]
     if module == "carriers":
         check_carriers()
+    if module == "horizon":
+        check_lemmas()
     check_refused(kinds)
     check_true(kinds)
     if On in kinds:
