@@ -269,3 +269,12 @@ def Π(body, limit):
 
 indicator = sp.KroneckerDelta                          # indicator(a_, b_) is 1 if a = b, else 0
 now = Grad(log(π(a[t], s[t])))                         # the score of the action taken at time t
+
+
+def speaks_of_path(e):
+    """Does the expression speak of one particular trajectory (and so holds "for every τ")?"""
+    if isinstance(e, Expect | Variance):
+        return any(map(speaks_of_path, e.args[1:]))
+    if isinstance(e, SampleSum | Estimate) or isinstance(e, Over) and e.args[1] == τ:
+        return False
+    return e == τ or isinstance(e, sp.Indexed) and e.base in (s, a, r) or any(map(speaks_of_path, e.args))

@@ -4,6 +4,7 @@ What is enumerated here is the *process*: draw s_0, then again and again a_t and
 the book writes about it (the product formula of P(τ | θ), J, Q, V, A, every estimator) is a tree read on
 top of the enumeration, so the formula for P(τ | θ) is a claim about the process and not a convention.
 """
+import math
 from collections import namedtuple
 from functools import singledispatchmethod
 
@@ -13,9 +14,10 @@ from . import language as L
 from .carriers import Symbolic
 from .definitions import STANDARD
 from .errors import IllFormed
+from .language import speaks_of_path
 
 Node = namedtuple("Node", "at time")                   # a state or an action, and when it was visited
-Path = namedtuple("Path", "nodes start probability whole", defaults=(False,))   # (s_u, a_u, ..., s_{T+1}), u, P(path | what is given)
+Path = namedtuple("Path", "nodes start probability whole", defaults=(False,))   # (s_u, ..., s_{T+1}), u, P(path | given)
 
 HYPOTHESES = ("policy sums to one", "dynamics sum to one", "start without θ", "dynamics without θ", "rewards without θ")
 
@@ -139,9 +141,7 @@ class FiniteMDP:
     @read.register
     def _(self, e: sp.Add, env):
         first, *rest = (self.read(x, env) for x in e.args)
-        for x in rest:
-            first = first + x
-        return first
+        return sum(rest, first)
 
     @read.register
     def _(self, e: sp.Mul, env):
@@ -182,10 +182,7 @@ class FiniteMDP:
         body, *inner, limits = e.args
         body = sp.Product(body, *inner) if inner else body
         x, values = self._range(limits, env)
-        out = self.K.one
-        for v in values:
-            out = out * self.read(body, {**env, x: v})
-        return out
+        return math.prod((self.read(body, {**env, x: v}) for v in values), start=self.K.one)
 
     @read.register
     def _(self, e: L.Over, env):
@@ -362,15 +359,6 @@ class FiniteMDP:
             here = {**self.env, L.h: steps, definition.left.args[1]: state}
             self._memo[key] = self.read(definition.body if steps else definition.base, here) * self.K.one
         return self._memo[key]
-
-
-def speaks_of_path(e):
-    """Does the expression speak of one particular trajectory (and so holds "for every τ")?"""
-    if isinstance(e, L.Expect | L.Variance):
-        return any(map(speaks_of_path, e.args[1:]))
-    if isinstance(e, L.SampleSum | L.Estimate) or isinstance(e, L.Over) and e.args[1] == L.τ:
-        return False
-    return e == L.τ or isinstance(e, sp.Indexed) and e.base in (L.s, L.a, L.r) or any(map(speaks_of_path, e.args))
 
 
 class On:

@@ -13,7 +13,7 @@ from sympy.utilities.iterables import multiset_partitions
 
 from . import language as L
 from .errors import IllFormed, Undecided
-from .mdp import speaks_of_path
+from .language import speaks_of_path
 from .sums import ONE, Sums, Term, as_set
 
 
