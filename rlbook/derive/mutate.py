@@ -150,7 +150,7 @@ def kept(e, at):
         return at > 0                                  # bounds are changed at the root
     if isinstance(e, sp.Indexed):
         return at == 0 or e.args[at].is_Symbol
-    if isinstance(e, L.Over):
+    if isinstance(e, L.Over | L.Slope):
         return at == 1
     if isinstance(e, L.Expect | L.Variance):
         return at > 0

@@ -133,7 +133,8 @@ class Reader:
         return sum((self.read(body, here) for here in self._steps(limits, env)), Jet.of(0))
 
     def _Product(self, e, env):
-        body, limits = e.args
+        body, *inner, limits = e.args
+        body = sp.Product(body, *inner) if inner else body
         out = Jet.of(1)
         for here in self._steps(limits, env):
             out = out * self.read(body, here)

@@ -239,6 +239,7 @@ claim("paths/log-of-the-product", log(ρ0(s[0]) * Π(π(a[t], s[t]) * p(s[t + 1]
 claim("paths/log-derivative", grad(P(τ)), P(τ) * grad(log(P(τ))), paths)
 claim("paths/trajectory-score", grad(log(P(τ))), total, paths)
 claim("paths/policy-gradient", grad(J(θ)), E[total * R(τ)], paths)
+claim("paths/inner-sum", E[Σ(π(a_, s[1]) * r[0], a_)], E[r[0]], paths)
 claim("paths/second-derivative", grad(grad(J(θ))), E[(Σ(grad(now), (t, 0, T)) + total**2) * R(τ)], paths)
 
 # -- 6. finite MDPs -----------------------------------------------------------------------------------
@@ -274,9 +275,10 @@ claim("mdp/variance-of-reward", Var[r[0], s[0]], E[r[0]**2, s[0]] - E[r[0], s[0]
 claim("mdp/variance-of-one-reward", Var[r[0]], E[(r[0] - E[r[0]])**2], mdp)
 claim("mdp/score-of-the-product", grad(log(ρ0(s[0])) + draws), total, mdp)
 claim("mdp/score-ratio", grad(P(τ)) / P(τ), total, mdp)
-claim("mdp/fractions", 1 / (T + 1) + γ, (1 + γ * (T + 1)) / (T + 1), mdp)
+claim("mdp/fractions", 1 / (T + 1) + 1 / (T + 1)**3 + γ, ((T + 1)**2 + 1 + γ * (T + 1)**3) / (T + 1)**3, mdp)
 claim("mdp/double-product", Π(Π(r[t], (t, 0, T)), (l, 0, T)), Π(r[t]**(T + 1), (t, 0, T)), mdp)
 claim("mdp/mean-over-actions", E(π(a_, s[t]))[Q(s[t], a_)], V(s[t]), mdp)
+claim("mdp/half", grad(J(θ) / 2 + sp.Rational(2, 3)), E[total * R(τ)] / 2, mdp)
 claim("mdp/no-step", Slope(J(θ), α), 0, mdp)
 begin = log(π(a[0], s[0]))
 claim("mdp/entropy-gradient", grad(E[begin]), E[grad(begin) * begin], mdp)

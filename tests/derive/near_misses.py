@@ -348,7 +348,9 @@ NEAR_MISSES = {
 
 # What has no meaning, or none that this prover knows: it must refuse, and in these words.
 REFUSALS = (IllFormed, Undecided)
-MEANINGLESS = sums(
+ring = On(FiniteMDP(1, 2, 1))                          # no random point, where every quotient exists
+MEANINGLESS = [(ring, sp.Symbol("y"), 0), (ring, Σ(V_togo(-1, s_), s_), 0), (ring, Σ(V_togo(γ, s_), s_), 0),
+    (ring, 1 / (1 + P(τ)), 0), (ring, grad(log(1 + P(τ))), 0), (ring, J(θ) / R(τ), 1)] + sums(
     (Σ(same(s_, a_) * f(a_), a_), f(s_)), (Σ(same(i, a_) * f(a_), a_), f(a_)),
     (Σ(same(t, i) * u[i], (i, 1, G)), u[t]), (grad(V(s_)), 0), (grad(Q(s_, a_)), 0),
     (grad(A(s_, a_) * law), A(s_, a_) * grad(law)), (grad(AtOld(old)), law * score), (grad(AtOld(law)), law * score),
@@ -365,23 +367,27 @@ MEANINGLESS = sums(
      (any_size, Σ(same(a_, b_) * log(Σ(f2(a_, b_), b_)), a_), 0),
      (any_size, Σ(same(a_, b_) * sg[E(π(b_, s_))[f2(a_, b_)]], a_), 0), (any_sample, E[Σ(R(τ), D) * R(τ)], 0),
     (any_sample, E[Σ(R(τ) * Σ(R(τ), D), D)], 0), (any_sample, E[Σ(r[t] * Σ(R(τ), D), (t, 0, T))], 0),
-    (any_sample, grad(E[R(τ)]), 0), (paths, E[r[0], s[0]], 0), (paths, E[R(τ) * E[R(τ)]], 0), (paths, Σ(P(τ) * Σ(P(τ) * R(τ), τ), τ), 0),
+    (any_sample, grad(E[R(τ)]), 0), (paths, E[r[0], s[0]], 0), (paths, E[R(τ) * E[R(τ)]], 0),
+    (paths, Σ(P(τ) * Σ(P(τ) * R(τ), τ), τ), 0),
      (paths, E[u[t]], 0),
     (paths, J(θ_next), 0), (paths, E[Σ(R(τ), D)], 0), (group, grad(E[mean_r]), 0), (group, E[U[1]], U[1]),
     (group, E[Σ(log(u[i]), (i, 1, G))], 0), (any_sample, grad(γ * E[R(τ)]), 0),
 ] + on(
-    (s[T + 2], s[0]), (a[T + 1], a[T]), (E[r[-1]], 0), (E[r[t - 1]], 0), (r[T + 1], 0), (r[γ], 0), (u[t], 0), (E[P(τ), s[t]], 0),
-    (P(s[0]), 0), (Σ(V(a_), a_), 0), (norm2(grad(total)), 0), (norm2(grad(grad(J(θ)))), 0), (E[r[t], s[t], a[t + 1]], 0),
+    (s[T + 2], s[0]), (a[T + 1], a[T]), (E[r[-1]], 0), (E[r[t - 1]], 0), (r[T + 1], 0), (r[γ], 0), (u[t], 0),
+    (E[P(τ), s[t]], 0),
+    (P(s[0]), 0), (norm2(grad(R(τ))), 0), (Σ(V(a_), a_), 0), (norm2(grad(total)), 0), (norm2(grad(grad(J(θ)))), 0),
+    (E[r[t], s[t], a[t + 1]], 0),
     (E[r[t], s[t], s[t]], 0), (E[r[t], s[t], a[t], a[t]], 0), (Slope(α * J(θ_next), α), 0), (Slope(α * J(θ), α), 0),
     (Slope(J(Shifted(θ[k], α, α * grad(J(θ)))), α), 0), (Slope(J(Shifted(θ[k], 1 + α, grad(J(θ)))), α), 0),
     (Slope(J(Shifted(θ[k + 1], α, grad(J(θ)))), α), 0), (J(θ_next), 0), (J(θ[k + 1]), 0), (R(s[0]), 0), (b(s_), 0),
-    (1 / (1 + P(τ)), 0), (grad(log(1 + P(τ))), 0), (1 / (r[0] - r[0] * E[P(τ) / P(τ)]), 0),
+    (1 / (r[0] - r[0] * E[P(τ) / P(τ)]), 0),
     (f(x_), f(x_)), (log(P(τ)), 0), (Σ(q(x_), x_), 1), (E[r[t], a[t]], 0), (E[r[t], t], 0), (γ**r[0], γ**r[0]),
     (Σ(r[t], (t, 0, α)), 0), (sp.sqrt(R(τ)), sp.sqrt(R(τ))), (Σ(b(s_), s_), 0), (grad(J(θ), θ[b_]), 0), (J(τ), J(θ)),
     (r[t, t], r[t]), (V_togo(h, s[0]), 0),
 ) + induction(
     (J(θ), 0), (V_togo(h, s_) + 1, 1), (grad(J(θ)), 0), (V_togo(h, 1), 0), (N_togo(h - 1, s_), 1), (b(s_), b(s_)),
-    (N_togo(h, s_), 1 + h * U_togo(h + 1, s_)), (V_togo(h, s_), V_togo(h, s_) + h * grad(G_togo(h, s_))),
+    (N_togo(h, s_), 1 + h * U_togo(h + 1, s_)), (N_togo(h, s_), 1 + h * grad(G_togo(h, s_))),
+    (V_togo(h, s_), V_togo(h, s_) + h * grad(G_togo(h, s_))),
     (N_togo(h, s_new), 1), (V_togo(h, s_), V_togo(h, s_) + h * (V_togo(h + 1, s_) - V_togo(h, s_))),
     given=[CLAIMS["horizon/score-mean-zero"]],
 )

@@ -9,9 +9,11 @@ from itertools import islice
 
 from rlbook.derive import mutate
 from rlbook.derive.carriers import Point
+from rlbook.derive.claims import Claim, any_size
 from rlbook.derive.errors import Undecided
 from rlbook.derive.horizon import Horizon
 from rlbook.derive.hypotheses import broken_world, needs
+from rlbook.derive.language import N_togo, h, s_
 from rlbook.derive.mdp import HYPOTHESES, FiniteMDP, On
 from rlbook.derive.paths import Paths
 from rlbook.derive.samples import IID
@@ -21,7 +23,8 @@ from . import near_misses, opinion, test_adversarial
 from .catalogue import CLAIMS
 
 HEAVY = {"iid/rloo-second-moment", "mdp/variance-of-score", "mdp/gae-unbiased", "mdp/variance-of-return", "mdp/gae-1-any-critic"}
-ABOUT = {"sums": (Sums, Horizon), "samples": (IID,), "horizon": (Horizon,), "mdp": (On,), "carriers": (On,), "paths": (Paths,)}
+ABOUT = {"sums": (Sums, Horizon), "samples": (IID,), "horizon": (Horizon,), "mdp": (On, IID), "carriers": (On,),
+         "paths": (Paths,)}
 
 
 def small(by):
@@ -58,7 +61,14 @@ def check_refused(kinds):
 
 def check_lemmas():
     """A lemma for every horizon must have been proved for every horizon."""
-    assert must_fail(Undecided, lambda: Horizon(given=[CLAIMS["mdp/total-probability-recursion"]]))
+    assert must_fail(Undecided, lambda: Horizon(given=[Claim("weak", N_togo(h, s_), 1, any_size)]))
+
+
+def check_levels():
+    """The level is that of the last world; a prover without a world has none."""
+    point, exact = FiniteMDP(1, 2, 0, carrier=Point), FiniteMDP(1, 2, 0)
+    assert [On(point).level, On(point, exact).level, On(point, exact, exact).level, On(exact, point, point).level] == list("RFFR")
+    assert must_fail(ValueError, On)
 
 
 def must_fail(error, action):
@@ -116,6 +126,7 @@ def run(module):
     check_refused(kinds)
     check_true(kinds)
     if On in kinds:
+        check_levels()
         check_step()
         check_hypotheses()
     check_sound(kinds, every=23 if On in kinds else 13)

@@ -103,7 +103,7 @@ def test_a_point_carries_one_derivative():
     K = Point(["x"])
     once = K.D(K.declare("x", K.generator("x"), Dual(QQ(2), QQ(0))))
     assert once.v == 2 and once.d is None
-    for unknown in (once + 1, once - 1, once * 2, once / 3, 1 / once):
+    for unknown in (once + 1, once - 1, once * 2, once / 3, 1 / once, 1 - once):
         assert unknown.d is None
         with pytest.raises(NotImplementedError):
             K.D(unknown)
