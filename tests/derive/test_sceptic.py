@@ -1,4 +1,4 @@
-"""What a sceptical reviewer got past an earlier version: false statements, false refutations, prints that mislead."""
+"""What once got past the checker: false statements, false refutations, prints that mislead."""
 
 import pytest
 import sympy as sp
