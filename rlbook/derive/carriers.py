@@ -7,12 +7,22 @@ Neither simplifies anything: the zero test is the normal form of the ring (a dic
 the equality of two rationals.
 """
 import random
+from collections import namedtuple
 
 from sympy.polys.domains import QQ
 from sympy.polys.rings import ring
 
 from .errors import IllFormed
 from .witness import Witness
+
+
+class Node(namedtuple("Node", "at time")):
+    """A state or an action, and when it was visited: a value on a trajectory, but no number."""
+
+    def _refuse(self, *_):
+        raise IllFormed("a state or an action is no number")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __neg__ = __pow__ = _refuse
 
 
 class Symbolic:
@@ -82,6 +92,8 @@ class Dual:
 
     @staticmethod
     def of(x):
+        if isinstance(x, Node):
+            x._refuse()
         return x if isinstance(x, Dual) else Dual(QQ(x), QQ(0))
 
     def __add__(self, other):

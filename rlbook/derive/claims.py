@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from .decide import STRENGTH, any_horizon, any_sample, any_size, any_trajectory, decide, exact, prover, softmax, worlds  # noqa: F401
+from .decide import STRENGTH, decide, prover
 from .definitions import STANDARD
 from .display import Displayed, broken
 from .errors import Refuted, describe

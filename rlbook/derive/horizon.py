@@ -55,6 +55,8 @@ class Step(Sums):
         definition, steps = self.recursions[type(e)], e.args[0]
         if any(captured(tree, e.args) for tree in (definition.body, *(rule.value for rule in self.known))):
             raise IllFormed(f"{e}: the name of this state is bound in what the function stands for")
+        if any(x.args[0] != L.h - 1 for x in definition.body.atoms(L.ToGo)):
+            raise IllFormed(f"the recursion of {definition.left} does not go from h to h - 1")
         if steps == 0:
             return self.terms(definition.base)
         if steps == L.h and self.at == L.h:

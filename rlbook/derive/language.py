@@ -271,6 +271,18 @@ indicator = sp.KroneckerDelta                          # indicator(a_, b_) is 1 
 now = Grad(log(π(a[t], s[t])))                         # the score of the action taken at time t
 
 
+PLACES = {π: "as", ρ0: "s", p: "ssa", reward: "sas"}   # what each argument is: a state or an action
+
+
+def misplaced(e):
+    """The first argument of π, ρ_0, P or r that is a state where an action belongs or the other way round; else None."""
+    for x, place in zip(e.args, PLACES.get(type(e), ""), strict=False):
+        name = str(x.base.label) if isinstance(x, sp.Indexed) else str(x)
+        if {"a": "a", "b": "a", "s": "s"}.get(name[0]) != place:
+            return x
+    return None
+
+
 def speaks_of_path(e):
     """Does the expression speak of one particular trajectory (and so holds "for every τ")?"""
     if isinstance(e, Expect | Variance):

@@ -11,12 +11,11 @@ from functools import singledispatchmethod
 import sympy as sp
 
 from . import language as L
-from .carriers import Symbolic
+from .carriers import Node, Symbolic
 from .definitions import STANDARD
 from .errors import IllFormed
 from .language import speaks_of_path
 
-Node = namedtuple("Node", "at time")                   # a state or an action, and when it was visited
 Path = namedtuple("Path", "nodes start probability whole", defaults=(False,))   # (s_u, ..., s_{T+1}), u, P(path | given)
 
 HYPOTHESES = ("policy sums to one", "dynamics sum to one", "start without θ", "dynamics without θ", "rewards without θ")
@@ -164,11 +163,10 @@ class FiniteMDP:
         return base ** power if power >= 0 else self.K.divide(self.K.one, base ** -power)
 
     def _range(self, limits, env):
-        x, low, high = limits
-        low, high = self.read(low, env), self.read(high, env)
+        low, high = (self.read(bound, env) for bound in limits[1:])
         if not isinstance(low, int) or not isinstance(high, int):
-            raise IllFormed(f"the bounds of {x} are not whole numbers")
-        return x, range(low, high + 1)
+            raise IllFormed(f"the bounds of {limits[0]} are not whole numbers")
+        return limits[0], range(low, high + 1)
 
     @read.register
     def _(self, e: sp.Sum, env):
@@ -299,6 +297,8 @@ class FiniteMDP:
 
     # -- named functions -----------------------------------------------------------------------------
     def _places(self, e, env):
+        if (x := L.misplaced(e)) is not None:
+            raise IllFormed(f"{e}: {x} is a state where an action belongs, or the other way round")
         out = [self.read(x, env) for x in e.args]
         return [x.at if isinstance(x, Node) else x for x in out]
 
@@ -352,8 +352,8 @@ class FiniteMDP:
     def _recursion(self, definition, e, env):
         """A function of the number of steps left and of a state: its value at 0, or its body."""
         steps, state = self._places(e, env)
-        if not isinstance(steps, int) or steps < 0:
-            raise IllFormed(f"{e}: the number of steps left is no whole number >= 0")
+        if not isinstance(steps, int) or not 0 <= steps < env.get(L.h, steps + 1):   # inside a definition: fewer than there
+            raise IllFormed(f"{e}: the number of steps left is no whole number >= 0, or does not get smaller")
         key = (definition.head, steps, state)
         if key not in self._memo:
             here = {**self.env, L.h: steps, definition.left.args[1]: state}

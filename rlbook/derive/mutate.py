@@ -22,8 +22,7 @@ from .horizon import Horizon
 from .mdp import FiniteMDP, On
 from .samples import IID
 
-ILL_FORMED = (IllFormed, Undecided, TypeError, AttributeError, IndexError, KeyError, ValueError, ZeroDivisionError,
-              NotImplementedError, RecursionError)
+ILL_FORMED = (IllFormed, Undecided, NotImplementedError)   # a refusal; anything else is a prover that crashed
 
 SWAPS = {L.π: (L.π_ref, L.π_old), L.π_ref: (L.π,), L.π_old: (L.π,), L.A: (L.Q,), L.Q: (L.A,), L.V: (L.Vhat,), L.Vhat: (L.b,),
          L.b: (L.Vhat,), L.V_togo: (L.G_togo,), L.G_togo: (L.V_togo,), L.U_togo: (L.N_togo,), L.N_togo: (L.U_togo,)}

@@ -26,6 +26,11 @@ class Place:
     def __init__(self, at, time=None):
         self.at, self.time = at, time
 
+    def _refuse(self, *_):
+        raise IllFormed("a state or an action is no number")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = _refuse
+
 
 class Reader:
     """The value of a tree; `worlds.World` (below) adds the process and its random numbers."""
@@ -63,11 +68,15 @@ class Reader:
         return out
 
     def _Pow(self, e, env):
+        if e.exp.has(sp.oo, -sp.oo, sp.zoo, sp.nan):
+            raise IllFormed(f"the exponent of {e} is not finite")
         base = self.read(e.base, env)
         power = e.exp if e.exp.is_Number else self.read(e.exp, env)
         if isinstance(power, Jet):
             if len(power.c) > 1 or power.c.size > 1:
                 return (base.log() * power).exp()
+            if not abs(power.c[0, 0]) < float("inf"):
+                raise IllFormed(f"the exponent of {e} is not finite")
             power = sp.nsimplify(power.c[0, 0])
         return base.power(int(power)) if power == int(power) else (base.log() * Jet.of(power)).exp()
 

@@ -197,7 +197,10 @@ class World(Reader):
 
     @staticmethod
     def _column(array, places):
-        return Jet(array[(slice(None), *places)].reshape(len(array), -1))
+        try:
+            return Jet(array[(slice(None), *places)].reshape(len(array), -1))
+        except IndexError:
+            raise IllFormed("a state where an action belongs, or the other way round") from None
 
     def _policy(self, e, env):
         places = [self.index(x, env) for x in e.args]

@@ -6,7 +6,8 @@ cross-examined like an equation of the book. `CLAIMS` maps ids to claims; `claim
 import sympy as sp
 
 from rlbook.derive.carriers import Point
-from rlbook.derive.claims import Claim, any_sample, any_size, softmax
+from rlbook.derive.claims import Claim
+from rlbook.derive.decide import any_sample, any_size, softmax
 from rlbook.derive.horizon import Horizon
 from rlbook.derive.language import (
     Π,

@@ -5,7 +5,7 @@
 import sympy as sp
 
 from rlbook.derive.carriers import Point
-from rlbook.derive.claims import any_sample, any_size, softmax
+from rlbook.derive.decide import any_sample, any_size, softmax
 from rlbook.derive.errors import IllFormed, Undecided
 from rlbook.derive.horizon import Horizon
 from rlbook.derive.language import (

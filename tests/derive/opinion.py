@@ -29,7 +29,7 @@ def agrees(by, pairs):
 def _agrees_in(world, pairs):
     try:
         gaps = [world.gap(lhs, rhs) for lhs, rhs in pairs]
-    except IndexError:                                 # a state where an action belongs: three actions, two states
+    except (IndexError, IllFormed):                    # a state where an action belongs: three actions, two states
         return None
     return None if any(gap != gap for gap in gaps) else max(gaps) < TOLERANCE
 

@@ -9,7 +9,8 @@ from itertools import islice
 
 from rlbook.derive import mutate
 from rlbook.derive.carriers import Point
-from rlbook.derive.claims import Claim, any_size
+from rlbook.derive.claims import Claim
+from rlbook.derive.decide import any_size
 from rlbook.derive.errors import Undecided
 from rlbook.derive.horizon import Horizon
 from rlbook.derive.hypotheses import broken_world, needs

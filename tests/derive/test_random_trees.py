@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlbook.derive import mutate
-from rlbook.derive.claims import any_size, softmax
+from rlbook.derive.decide import any_size, softmax
 from rlbook.derive.language import (
     Σ,
     AtOld,

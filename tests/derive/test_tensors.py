@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from rlbook.derive import IllFormed, claim
 from rlbook.derive.cases import Less
-from rlbook.derive.claims import BOOK, softmax
+from rlbook.derive.claims import BOOK
+from rlbook.derive.decide import softmax
 from rlbook.derive.definitions import STANDARD
 from rlbook.derive.language import (
     Π,
