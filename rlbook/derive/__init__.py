@@ -18,5 +18,5 @@ from .printing import latex
 __all__ = ["any_horizon", "any_sample", "any_size", "any_trajectory", "claim", "define", "derivation", "refute", "softmax",
            "IllFormed", "Refuted", "Undecided", "latex"]
 __all__ += ["Algebra", "Cases", "Gaussian", "Induction", "Less", "Nonnegative", "oo", "standard_normal"]
-INNER = ("sp", "MID", "head", "Bracket", "speaks_of_path", "misplaced", "PLACES")
+INNER = ("sp", "MID", "head", "Bracket", "speaks_of_path", "misplaced", "PLACES", "OF_PATH")
 __all__ += [name for name in vars(language) if not name.startswith("_") and name not in INNER]

@@ -62,37 +62,69 @@ def fresh(e):
 class Unfolding:
     """The definitions that a reader may put in the place of their left sides.
 
-    `given` holds pairs (left, body), definitions or claims. The symbols among the arguments of a left side are its
-    parameters, also inside an index: from δ[t] := r[t] + γ V(s[t + 1]) - V(s[t]) the reader has δ[t + l] for every l.
+    `given` holds pairs (left, body), definitions, or claims that `Algebra` proved (others may hold in a range only). The
+    symbols among the arguments of a left side are its parameters, also inside an index: from δ[t] := r[t] + γ V(s[t + 1])
+    - V(s[t]) the reader has δ[t + l] for every l. `book` holds definitions that are used as well, where `given` says
+    nothing else. A value `At(X, λ, 0)` is taken after X is unfolded.
     """
 
-    def __init__(self, given=()):
-        self.rules = {}
+    def __init__(self, given=(), book=()):
+        self.rules, self.assumed = {}, []
         for item in given:
             left, body = map(sp.sympify, self.sides(item))
             if self.key(left) in self.rules:
                 raise IllFormed(f"{text(left)} is defined twice")
             self.rules[self.key(left)] = left, body
+            if isinstance(item, tuple):
+                self.assumed.append((left, body))
+        self.book = {self.key(x.left): (x.left, x.body) for x in book if self.plain(x)}
+
+    @classmethod
+    def plain(cls, entry):
+        """Is this definition one of indices, such as that of δ[t], without a mean, a gradient or a recursion?"""
+        names = [x.indices[0] if isinstance(x, sp.Indexed) else x for x in cls.slots(entry.left)]
+        indexed = bool(names) and all(x.is_Symbol and x.is_integer for x in names)
+        return indexed and entry.base is None and not entry.body.has(L.Operator)
+
+    def fits(self, left, e):
+        """Is this what the book's definition speaks of? δ[t + 1] is, and δ[i, t] is any function of i and t."""
+        pairs = list(zip(self.slots(left), self.slots(e), strict=False))
+        return len(self.slots(left)) == len(self.slots(e)) and all(
+            isinstance(y, sp.Indexed) and x.base == y.base if isinstance(x, sp.Indexed) else y.is_integer for x, y in pairs)
+
+    def describe(self):
+        """What was put in and has no definition or claim of its own."""
+        return "".join(f", where {text(left)} = {text(body)}" for left, body in self.assumed)
 
     @staticmethod
     def sides(item):
         if isinstance(item, tuple):
             return item
-        return (item.lhs, item.rhs) if hasattr(item, "lhs") else (item.left, item.body)
+        if hasattr(item, "left"):
+            return item.left, item.body
+        if not isinstance(getattr(item, "by", None), Algebra):
+            raise Undecided(f"{item.id} is used where it may not hold: only what `Algebra` proved holds for all values")
+        return item.lhs, item.rhs
 
     @staticmethod
     def key(e):
         return e.base if isinstance(e, sp.Indexed) else type(e) if isinstance(e, L.Head) else e
 
     def __call__(self, e, depth=0):
-        if not self.rules:
+        if isinstance(e, sp.IndexedBase):
             return e
         if depth > UNFOLDINGS:
             raise IllFormed(f"the definition of {text(e)} never ends")
-        if self.key(e) in self.rules:
-            left, body = self.rules[self.key(e)]
+        if isinstance(e, L.At):
+            body, x, value = e.args
+            body = self(body, depth)
+            if not x.is_Symbol or operators(body, (L.At, sp.Sum, sp.Product)) is not None:
+                raise IllFormed(f"{text(e)}: only sums and products have a value at {text(x)} = {text(value)} here")
+            return body.xreplace({x: value})
+        left, body = self.rules.get(self.key(e)) or self.book.get(self.key(e), (None, None))
+        if self.key(e) in self.rules or left is not None and self.fits(left, e):
             return self(fresh(body).xreplace(self.match(left, e)), depth + 1)
-        if e.is_Atom or isinstance(e, sp.IndexedBase):
+        if e.is_Atom:
             return e
         return rebuild(e, [self(x, depth) for x in e.args])
 
@@ -170,7 +202,7 @@ class Algebra:
         self.unfold = Unfolding(given)
 
     def describe(self):
-        return "proved for all values of its symbols, as an identity of rational functions"
+        return "proved for all values of its symbols, as an identity of rational functions" + self.unfold.describe()
 
     def __call__(self, lhs, rhs):
         difference = self.unfold(sp.sympify(lhs) - sp.sympify(rhs))

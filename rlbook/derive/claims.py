@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from .decide import STRENGTH, decide, prover
-from .definitions import STANDARD
+from .definitions import STANDARD, key
 from .display import Displayed, broken
 from .errors import Refuted, describe
 from .plain import text
@@ -180,9 +180,9 @@ def claim(id, lhs, rhs, by=None, says="", where=None):
 def define(id, left, body, base=None, says=""):
     """Display a definition of the book. It must be the one that the readers use (`definitions.STANDARD`)."""
     left, body = sp.sympify(left), sp.sympify(body)
-    known = STANDARD.get(type(left))
+    known = STANDARD.get(key(left))
     if known is None:
-        raise KeyError(f"{type(left).__name__} has no definition in rlbook.derive.definitions")
+        raise KeyError(f"{text(left)} has no definition in rlbook.derive.definitions")
     base = None if base is None else sp.sympify(base)
     if (left, body, base) != (known.left, known.body, known.base):
         said = f"the book has {text(known.left)} := {text(known.body)}"

@@ -17,13 +17,14 @@ from .carriers import Point
 from .definitions import STANDARD
 from .errors import IllFormed, Refuted, Undecided, describe
 from .horizon import Horizon
-from .language import Estimate, P, p, ρ0
+from .language import Estimate, P, b_star, p, ρ0
 from .mdp import FiniteMDP, On
 from .paths import Paths
 from .plain import text
 from .printing import latex
 from .samples import IID
-from .sums import Softmax, Sums
+from .softmax import Softmax
+from .sums import Sums
 from .witness import Witness
 
 UNDECIDED = "neither proved nor refuted; what is left of the difference is"
@@ -61,8 +62,8 @@ def any_trajectory():
     return All(exact(), Paths())
 
 
-any_size = Sums()
-softmax = Softmax()
+any_size = Sums(unfold={b_star: STANDARD[b_star].unfold})
+softmax = Softmax(unfold={b_star: STANDARD[b_star].unfold})
 any_sample = IID(unfold={Estimate: STANDARD[Estimate].unfold})
 any_horizon = Horizon                                  # any_horizon(given=[claims proved before])
 

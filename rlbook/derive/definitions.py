@@ -9,11 +9,17 @@ from dataclasses import dataclass
 import sympy as sp
 
 from . import language as L
+from .algebra import fresh
+
+
+def key(e):
+    """What a definition is found by: the base of an indexed quantity such as δ[t], else the head."""
+    return e.base if isinstance(e, sp.Indexed) else type(e)
 
 
 @dataclass(frozen=True)
 class Definition:
-    """`left`, a head with its parameters, stands for `body`. A recursion over h has a value at h = 0 too."""
+    """`left`, a head with its parameters or δ[t], stands for `body`. A recursion over h has a value at h = 0 too."""
 
     left: sp.Expr
     body: sp.Expr
@@ -21,11 +27,17 @@ class Definition:
 
     @property
     def head(self):
-        return type(self.left)
+        return key(self.left)
+
+    @property
+    def name(self):
+        return str(self.head.label) if isinstance(self.head, sp.IndexedBase) else self.head.__name__
 
     def unfold(self, *args):
-        """The body with the parameters replaced by `args`."""
-        return self.body.xreplace(dict(zip(self.left.args, args, strict=True)))
+        """The body with the parameters replaced by `args`, none of which is caught by a sum inside."""
+        bound = {limits[0] for x in self.body.atoms(sp.Sum, sp.Product) for limits in x.limits}
+        body = fresh(self.body) if any(x.free_symbols & bound for x in args) else self.body
+        return body.xreplace(dict(zip(self.left.args, args, strict=True)))
 
 
 def _of(*entries):
@@ -39,23 +51,66 @@ def estimate(score_weight):
 
 def averaged(after):
     """Σ_a π(a | s) Σ_s' P(s' | s, a) X: the mean over one step of the process."""
-    return L.Σ(L.π(L.a_, L.s_) * L.Σ(L.p(L.s_new, L.s_, L.a_) * after, L.s_new), L.a_)
+    return L.Σ(L.π(L.a_, L.s_) * after_one(after), L.a_)
+
+
+def after_one(after):
+    """Σ_s' P(s' | s, a) X: the mean over one step that begins with a."""
+    return L.Σ(L.p(L.s_new, L.s_, L.a_) * after, L.s_new)
+
+
+def over_actions(x, next_one):
+    """Σ_a π(a | s) (X + γ Σ_s' P(s' | s, a) F(s')): a discounted sum of X, one step at a time."""
+    return L.Σ(L.π(L.a_, L.s_) * (x + L.γ * after_one(next_one)), L.a_)
 
 
 _r, _score = L.reward(L.s_, L.a_, L.s_new), L.grad(L.log(L.π(L.a_, L.s_)))
-_V, _U, _G = (head(L.h - 1, L.s_new) for head in (L.V_togo, L.U_togo, L.G_togo))
+_V, _U, _G, _Gf, _Gb, _GQ, _GA, _Vo, _D = (head(L.h - 1, L.s_new) for head in (
+    L.V_togo, L.U_togo, L.G_togo, L.G_future, L.G_baseline, L.G_value, L.G_advantage, L.V_old_togo, L.D_togo))
+_Q, _A, _Qo, _Ao = (head(L.h, L.s_, L.a_) for head in (L.Q_togo, L.A_togo, L.Q_old_togo, L.A_old_togo))
+_law, _to_go = L.π(L.a_, L.s_), L.Σ(L.γ**(L.l - L.t) * L.r[L.l], (L.l, L.t, L.T))
+_n_step = L.Σ(L.γ**L.l * L.r[L.t + L.l], (L.l, 0, L.n - 1)) + L.γ**L.n * L.Vhat(L.s[L.t + L.n])
 _ZERO, _ONE = sp.Integer(0), sp.Integer(1)
 
 STANDARD = _of(
     Definition(L.R(L.τ), L.Σ(L.γ**L.t * L.r[L.t], (L.t, 0, L.T))),
     Definition(L.J(L.θ), L.E[L.R(L.τ)]),
+    Definition(L.u[L.t], L.now),
+    Definition(L.Gt[L.t], _to_go),
+    Definition(L.g_return(L.τ), L.Σ(L.u[L.t] * L.R(L.τ), (L.t, 0, L.T))),
+    Definition(L.g_togo(L.τ), L.Σ(L.γ**L.t * L.u[L.t] * L.Gt[L.t], (L.t, 0, L.T))),
+    Definition(L.g_past(L.τ), L.Σ(L.u[L.t] * L.Σ(L.γ**L.l * L.r[L.l], (L.l, 0, L.t - 1)), (L.t, 0, L.T))),
     Definition(L.Ascent(), L.Shifted(L.θ[L.k], L.α, L.grad(L.J(L.θ[L.k])))),
     Definition(L.Estimate(), estimate(L.Σ(L.now * L.R(L.τ), (L.t, 0, L.T)))),
-    Definition(L.Q(L.s[L.t], L.a[L.t]), L.E[L.Σ(L.γ**(L.l - L.t) * L.r[L.l], (L.l, L.t, L.T)), L.s[L.t], L.a[L.t]]),
-    Definition(L.V(L.s[L.t]), L.E[L.Σ(L.γ**(L.l - L.t) * L.r[L.l], (L.l, L.t, L.T)), L.s[L.t]]),
+    Definition(L.Q(L.s[L.t], L.a[L.t]), L.E[_to_go, L.s[L.t], L.a[L.t]]),
+    Definition(L.V(L.s[L.t]), L.E[_to_go, L.s[L.t]]),
     Definition(L.A(L.s[L.t], L.a[L.t]), L.Q(L.s[L.t], L.a[L.t]) - L.V(L.s[L.t])),
+    Definition(L.Q_old(L.s[L.t], L.a[L.t]), L.E(L.π_old)[_to_go, L.s[L.t], L.a[L.t]]),
+    Definition(L.V_old(L.s[L.t]), L.E(L.π_old)[_to_go, L.s[L.t]]),
+    Definition(L.A_old(L.s[L.t], L.a[L.t]), L.Q_old(L.s[L.t], L.a[L.t]) - L.V_old(L.s[L.t])),
+    Definition(L.b_star(L.s_), L.E(_law)[L.norm2(_score) * L.f(L.a_)] / L.E(_law)[L.norm2(_score)]),
+    Definition(L.δ[L.t], L.r[L.t] + L.γ * L.Vhat(L.s[L.t + 1]) - L.Vhat(L.s[L.t])),
+    Definition(L.Â[L.t], L.Σ((L.γ * L.λ)**L.l * L.δ[L.t + L.l], (L.l, 0, L.T - L.t))),
+    Definition(L.Â_n(L.n, L.t), _n_step - L.Vhat(L.s[L.t])),
+    Definition(L.G_n(L.n, L.t), _n_step),
+    Definition(L.Rλ[L.t], (1 - L.λ) * L.Σ(L.λ**(L.n - 1) * L.G_n(L.n, L.t), (L.n, 1, L.T - L.t))
+               + L.λ**(L.T - L.t) * L.G_n(L.T - L.t + 1, L.t)),
+    Definition(L.δπ[L.t], L.r[L.t] + L.γ * L.V(L.s[L.t + 1]) - L.V(L.s[L.t])),
+    Definition(L.Y[L.t], L.Σ(L.Π(L.c[L.k], (L.k, L.t, L.l - 1)) * L.x[L.l], (L.l, L.t, L.T))),
+    Definition(L.Z[L.t], L.Σ(L.Π(L.c[L.k], (L.k, L.l, L.t - 1)) * L.w[L.l], (L.l, 0, L.t))),
+    Definition(L.e(L.s[L.t]), L.Vhat(L.s[L.t]) - L.V(L.s[L.t])),
     Definition(L.N_togo(L.h, L.s_), averaged(L.N_togo(L.h - 1, L.s_new)), _ONE),
     Definition(L.V_togo(L.h, L.s_), averaged(_r + L.γ * _V), _ZERO),
     Definition(L.U_togo(L.h, L.s_), averaged(_score + _U), _ZERO),
     Definition(L.G_togo(L.h, L.s_), averaged(_score * (_r + L.γ * _V) + _r * _U + L.γ * _G), _ZERO),
+    Definition(L.G_future(L.h, L.s_), averaged(_score * (_r + L.γ * _V) + L.γ * _Gf), _ZERO),
+    Definition(L.G_baseline(L.h, L.s_), averaged(_score * (_r + L.γ * _V - L.b_togo(L.h, L.s_)) + L.γ * _Gb), _ZERO),
+    Definition(L.Q_togo(L.h, L.s_, L.a_), after_one(_r + L.γ * _V), _ZERO),
+    Definition(L.A_togo(L.h, L.s_, L.a_), _Q - L.V_togo(L.h, L.s_), _ZERO),
+    Definition(L.G_value(L.h, L.s_), over_actions(_score * _Q, _GQ), _ZERO),
+    Definition(L.G_advantage(L.h, L.s_), over_actions(_score * _A, _GA), _ZERO),
+    Definition(L.V_old_togo(L.h, L.s_), L.Σ(L.π_old(L.a_, L.s_) * after_one(_r + L.γ * _Vo), L.a_), _ZERO),
+    Definition(L.Q_old_togo(L.h, L.s_, L.a_), after_one(_r + L.γ * _Vo), _ZERO),
+    Definition(L.A_old_togo(L.h, L.s_, L.a_), _Qo - L.V_old_togo(L.h, L.s_), _ZERO),
+    Definition(L.D_togo(L.h, L.s_), over_actions(_Ao, _D), _ZERO),
 )

@@ -1,13 +1,15 @@
 """The fourth reader: statements about h steps to go, for every h and for state and action sets of every size. Level P.
 
 A function of the steps left is defined by a recursion, F_h(s) = body(F_{h-1}), with its value at h = 0
-(`definitions.py`). A statement F_h(s) = X, or ∇F_h(s) = X, is proved by induction over h:
+(`definitions.py`). A statement F_h(s) = X, or ∇F_h(s) = X, is proved by induction over h
+(and one about a mean over actions, E_a[F_h(s, a)] = X, in the same way, with nothing assumed in the step):
 
     base    at h = 0, with every function replaced by its value there, both sides agree;
     step    with every function at h replaced by its body, and the statement assumed at h - 1 for every state,
             both sides have the same normal form (`sums.py`).
 
-Lemmas are statements of the same kind, proved before, and used at every h.
+A body at h may speak of functions at h too, of those that are defined before it. Lemmas are statements of the same kind,
+proved before, and used at every h.
 """
 import sympy as sp
 
@@ -23,7 +25,9 @@ class Known:
     def __init__(self, lhs, rhs):
         self.gradient = isinstance(lhs, L.Grad)
         left = lhs.args[0] if self.gradient else lhs
-        if not isinstance(left, L.ToGo) or left.args[0] != L.h or not left.args[1].is_Symbol:
+        places = left.args[1:]
+        general = all(x.is_Symbol for x in places) and len(set(places)) == len(places)
+        if not isinstance(left, L.ToGo) or left.args[0] != L.h or not general:
             raise Undecided(f"an induction over h proves F(h, s) = ... or grad(F(h, s)) = ..., not {lhs} = ...")
         self.head, self.parameters, self.value = type(left), left.args, sp.sympify(rhs)
         if not self.gradient and self.value.has(self.head):
@@ -44,7 +48,8 @@ class Step(Sums):
 
     def __init__(self, recursions, at, known):
         super().__init__()
-        self.recursions, self.at, self.known = recursions, at, known
+        self.recursions, self.at, self.known, heads = recursions, at, known, list(recursions)
+        self.before = {head: {L.b_togo, *heads[:number]} for number, head in enumerate(heads)}
 
     def terms(self, e):
         if isinstance(e, L.ToGo) and type(e) in self.recursions:
@@ -55,7 +60,8 @@ class Step(Sums):
         definition, steps = self.recursions[type(e)], e.args[0]
         if any(captured(tree, e.args) for tree in (definition.body, *(rule.value for rule in self.known))):
             raise IllFormed(f"{e}: the name of this state is bound in what the function stands for")
-        if any(x.args[0] != L.h - 1 for x in definition.body.atoms(L.ToGo)):
+        before = self.before[type(e)]
+        if any(x.args[0] != L.h - 1 and (x.args[0] != L.h or type(x) not in before) for x in definition.body.atoms(L.ToGo)):
             raise IllFormed(f"the recursion of {definition.left} does not go from h to h - 1")
         if steps == 0:
             return self.terms(definition.base)
@@ -98,9 +104,10 @@ class Horizon:
 
     def __call__(self, lhs, rhs):
         lhs, rhs = sp.sympify(lhs), sp.sympify(rhs)
-        hypothesis = Known(lhs, rhs)
+        direct = isinstance(lhs, L.Over | L.Under) and lhs.has(L.ToGo)     # proved as it stands, with nothing assumed at h - 1
+        hypothesis = [] if direct else [Known(lhs, rhs)]
         for claim, at in ((self._at(lhs, rhs, 0), 0), ((lhs, rhs), L.h)):
-            prover = Step(self.recursions, at, self.lemmas + [hypothesis] if at == L.h else [])
+            prover = Step(self.recursions, at, self.lemmas + hypothesis if at == L.h else [])
             difference = prover.normal(claim[0] - claim[1])
             if difference:
                 return prover.tree(difference)

@@ -17,20 +17,26 @@ rules are
                                                     left, which makes sums telescope in z(k + 1) - z(k)
     Σ_{x=0}^{m-1} c F(x) = c Σ_{x=0}^{m-1} F(x)     c free of x;   Σ_{x=0}^{m-1} 1 = m
     Σ_{x=0}^{m-1} 0^x F(x) = F(0)                   m ≥ 1 (0^0 = 1)
+    Π_{x=low}^{high} F(x) = U(high + 1) / U(low)    m ≥ 0, where U(x + 1) = F(x) U(x): a formal product, which exists
+                                                    where every F(x) ≠ 0, and what two polynomials have in common
+                                                    there they have everywhere. So F(x) must be x_t, V(s_t), ..., a
+                                                    product of such, or a number plus such, as 1 - d_t
 
 m ≥ 0 is required of every sum and m ≥ 1 where a rule says so. Both are shown from k ≥ 0 and from the ranges of the
 indices around: m is linear in them with whole coefficients, so its least value is at the ends of the ranges. What
 cannot be shown is `Undecided`.
 
 What is proved holds for all functions r, V, δ, ... of their indices. Where the proof fails, n = base, ..., base + 3 are
-tried, and a difference there (a polynomial in independent atoms) refutes.
+tried, then also with 0, 1 and 2 for other indices, and a difference there (a polynomial in independent atoms) refutes.
 """
+import itertools
 from collections import namedtuple
 
 import sympy as sp
 
 from . import language as L
 from .algebra import Counterexample, Unfolding, fresh, independent, operators
+from .definitions import STANDARD
 from .errors import IllFormed, Undecided
 from .plain import text
 
@@ -42,6 +48,13 @@ LONGEST = 60                                           # terms that are written 
 
 class Block(L.Operator):
     """`Block(X, x, m)`: Σ_{x=0}^{m-1} X, for one monomial X."""
+
+
+class Upto(L.Operator):
+    """`Upto(F(#), m)`: a formal product of all F(x), x < m, of which only U(m + 1) = F(m) U(m) is known."""
+
+
+HERE = sp.Symbol("#", integer=True)                    # the place in a factor that a product runs over
 
 
 class Normal:
@@ -76,6 +89,12 @@ class Normal:
             body, x, m = e.args
             new = sp.Dummy(integer=True)
             return self.sum(body.xreplace({x: new}), new, m, scope)
+        if isinstance(e, sp.Product):
+            body, *inner, (x, low, high) = e.args
+            body = sp.Product(body, *inner) if inner else body
+            return self.long_product(body, x, low, sp.expand(high - low + 1), scope)
+        if isinstance(e, Upto):
+            return self.upto(*e.args)
         return [Term(ONE, {self.atom(e): ONE})]
 
     @classmethod
@@ -133,12 +152,69 @@ class Normal:
             raise Undecided(f"{text(base)} must be positive in {text(base**e)}")
         return [self.times(Term(ONE, out), Term(ONE, {c: sp.expand(e)}))] if c != 1 else [Term(ONE, out)]
 
+    # -- products over an index ----------------------------------------------------------------------
+    def long_product(self, body, x, low, m, scope):
+        """Π_{x=low}^{low+m-1} body."""
+        self.count(m, scope)
+        if m.is_Integer:
+            self.short(m)
+            return self.product(self.terms(body.xreplace({x: low + v}), scope) for v in range(int(m)))
+        factors = self.terms(body, scope)
+        if len(factors) != 1:
+            return self.between(self.tree(factors), x, low, m, ONE) if self.never_zero(factors) else self.refuse(body)
+        (coefficient, powers), = factors
+        out = self.power(coefficient, m, scope)
+        for base, e in powers.items():
+            if e.has(x) or base.has(x) and not (isinstance(base, sp.Indexed | L.Head) and e.is_integer):
+                self.refuse(body)
+            whole = self.between(base, x, low, m, e) if base.has(x) else self.power(base, sp.expand(e * m), scope)
+            out = self.product([out, whole])
+        return out
+
+    @staticmethod
+    def never_zero(factors):
+        """Is this a number that is not 0, plus products of functions of indices and of numbers such as γ?"""
+        bases = [base for _, powers in factors for base in powers]
+        good = all(isinstance(x, sp.Indexed | L.Head) or x.is_Symbol and not x.is_integer for x in bases)
+        whole = all(e.is_Integer and e > 0 for _, powers in factors for e in powers.values())
+        return good and whole and any(not powers for _, powers in factors)
+
+    @staticmethod
+    def refuse(body):
+        raise Undecided(f"a product of {text(body)}, which may be 0 somewhere, or is none of the factors that are known")
+
+    def between(self, factor, x, low, m, e):
+        """U(low + m)^e / U(low)^e; the factor is written so that the first index in it is x itself."""
+        index = next((i for y in sp.preorder_traversal(factor) if isinstance(y, sp.Indexed) for i in y.indices if i.has(x)), x)
+        shift = sp.expand(index - x)
+        shift = ZERO if shift.has(x) else shift
+        factor = self.tree(self.terms(factor.xreplace({x: HERE - shift}), ()))
+        return self.product([self.upto(factor, low + m + shift, e), self.upto(factor, low + shift, -e)])
+
+    def upto(self, factor, at, e=ONE):
+        """U(at)^e, with the whole number in `at` split off."""
+        number, rest = sp.expand(at).as_coeff_Add()
+        if not number.is_Integer:
+            self.refuse(factor)
+        self.short(abs(number))
+        out = [Term(ONE, {Upto(factor, rest): e})]
+        for v in range(int(number)):
+            out = self.product([out, self.power(factor.xreplace({HERE: rest + v}), e, ())])
+        for v in range(int(number), 0):
+            out = self.product([out, self.power(factor.xreplace({HERE: rest + v}), -e, ())])
+        return out
+
     # -- sums ----------------------------------------------------------------------------------------
-    def sum(self, body, x, m, scope):
-        """Σ_{x=0}^{m-1} body."""
+    def count(self, m, scope):
+        """The least value of a number of terms, which must not be negative."""
         least = self.least(m, scope)
         if least is None or least < 0:
-            raise Undecided(f"a sum of {text(m)} terms: that this is not negative does not follow")
+            raise Undecided(f"a sum or product of {text(m)} terms: that this is not negative does not follow")
+        return least
+
+    def sum(self, body, x, m, scope):
+        """Σ_{x=0}^{m-1} body."""
+        least = self.count(m, scope)
         if m.is_Integer:
             self.short(m)
             return [term for v in range(int(m)) for term in self.terms(body.xreplace({x: sp.Integer(v)}), scope)]
@@ -233,8 +309,11 @@ class Normal:
 
 def display(e):
     """Blocks as sums again."""
-    if not e.args or not e.has(Block):
+    if not e.args or not e.has(Block, Upto):
         return e
+    if isinstance(e, Upto):
+        factor, m = e.args
+        return sp.Product(factor.xreplace({HERE: L.i}), (L.i, 0, display(m) - 1))
     if isinstance(e, Block):
         body, x, m = e.args
         index = sp.Symbol("ijxyz"[int(x.name[1:]) % 5 - 1], integer=True)
@@ -243,38 +322,58 @@ def display(e):
 
 
 class Induction:
-    """Decide an equation for every whole number n ≥ base. `given`: definitions to unfold, such as that of δ[t].
+    """Decide an equation for every whole number n ≥ base. `given`: definitions to unfold besides those of the book.
 
     `Induction(T, base=t)` proves what holds from any time t up to any last time T ≥ t.
     """
 
     level = "P"
 
-    def __init__(self, n, base=0, given=()):
-        self.n, self.base, self.unfold = n, sp.sympify(base), Unfolding(given)
+    def __init__(self, n, base=0, given=(), definitions=STANDARD):
+        self.n, self.base, self.given = n, sp.sympify(base), tuple(given)
+        self.unfold = Unfolding(given, definitions.values())
+        self.unfold_sums = Unfolding(given, [x for x in definitions.values() if x.body.has(sp.Sum)])
+
+    def under(self, definitions):
+        """The same prover, in a book with other definitions."""
+        return Induction(self.n, self.base, self.given, definitions)
 
     def describe(self):
-        return f"proved for every {text(self.n)} ≥ {text(self.base)}, by induction"
+        return f"proved for every {text(self.n)} ≥ {text(self.base)}, by induction" + self.unfold.describe()
 
     def __call__(self, lhs, rhs):
-        k = sp.Dummy("k", integer=True, nonnegative=True)
-        difference = self.unfold(fresh(sp.sympify(lhs) - sp.sympify(rhs))).xreplace({self.n: self.base + k})
-        if isinstance(difference, sp.Sum) or difference.atoms(sp.Sum):
-            difference = fresh(difference)             # (a definition may have brought in sums)
-        z, normal = lambda at: difference.xreplace({k: sp.sympify(at)}), Normal()
+        k, difference = sp.Dummy("k", integer=True, nonnegative=True), sp.sympify(lhs) - sp.sympify(rhs)
+        z, normal = self.at(difference, self.unfold, k), Normal()
         unproved = None
         try:
             if not normal(z(0)) and not normal(z(k + 1) - z(k)):
                 return 0
         except Undecided as why:
             unproved = why
-        return self.counterexample(z, normal, unproved)
+        coarse = self.at(difference, self.unfold_sums, k)
+        return self.counterexample(z, coarse, normal, unproved)
 
-    def counterexample(self, z, normal, unproved):
-        for value in range(4):
-            rest = normal(z(value))
-            if rest and all(independent(base) and not base.has(Block) for term in rest for base in term.powers):
-                return Counterexample(display(normal.tree(rest)), {self.n: self.base + value})
+    def at(self, difference, unfold, k):
+        """The difference at n = base + k, as a function of k. (Definitions may bring in sums: fresh names once more.)"""
+        tree = fresh(unfold(fresh(difference))).xreplace({self.n: self.base + k})
+        return lambda value: tree.xreplace({k: sp.sympify(value)})
+
+    def counterexample(self, z, coarse, normal, unproved):
+        """The first n at which the difference is not 0; if there is none, with whole numbers for the other indices."""
+        others = sorted((x for x in z(0).free_symbols if x.is_integer), key=str)[:2]
+        for numbers in [(), *itertools.product((1, 0, 2), repeat=len(others))]:
+            where = dict(zip(others, map(sp.Integer, numbers), strict=False))
+            for value in range(4):
+                try:
+                    rest = normal(z(value).xreplace(where))
+                except Undecided as why:
+                    unproved = unproved or why
+                    continue
+                if rest and all(independent(base) and not base.has(Block) for term in rest for base in term.powers):
+                    short = normal(coarse(value).xreplace(where))      # in terms of δ[t], which is defined without a sum
+                    rest = short if 0 < len(short) < len(rest) else rest
+                    at = (self.base + value).xreplace(where)
+                    return Counterexample(display(normal.tree(rest)), {self.n: at, **where})
         if unproved is not None:
             raise unproved
         step = normal(z(sp.Symbol("k", integer=True, nonnegative=True)))

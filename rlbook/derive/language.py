@@ -11,6 +11,7 @@ Conventions, the text's own: a trajectory is τ = (s_0, a_0, r_0, ..., s_T, a_T,
     a_, s_, s_new        an action, a state, a next state: bound by a sum, or "for every"
     π(a_, s_)            π_θ(a | s)            p(s_new, s_, a_)     P(s' | s, a)
     E[X], E[X, s[t]]     E over trajectories, E given s_t      E(π(a_, s_))[X]   E over one action
+    E(π_old)[X]          E over trajectories of π_old; J(θ_old), V_old, Q_old, A_old are its return and its values
     Σ(X, (t, 0, T))      a sum over an index    Σ(X, a_), Σ(X, τ)   a sum over a finite set
     grad(X)              ∇_θ X                  grad(X, θ[b_])       ∂X/∂θ_b
 """
@@ -18,13 +19,21 @@ import sympy as sp
 
 # -- indices and scalars -----------------------------------------------------------------------------
 t, l, k, n, h = sp.symbols("t l k n h", integer=True)
+m = sp.Symbol("m", integer=True, nonnegative=True)     # the length of a chunk
 i, j = sp.symbols("i j", integer=True)
 T = sp.Symbol("T", integer=True, nonnegative=True)
 N, G = sp.symbols("N G", integer=True, positive=True)
 γ, λ, α, ε, β = sp.symbols("gamma lambda alpha varepsilon beta", positive=True)
 θ = sp.IndexedBase("theta")
+θ_old = sp.Symbol(r"\mathrm{old}")                     # the parameters of π_old: J(θ_old) prints J(π_old)
 τ = sp.Symbol("tau")
 a, s, r = (sp.IndexedBase(sp.Symbol(name, real=True)) for name in "asr")   # no relatives of the symbols a_ and s_ below
+δ, Â, Rλ = map(sp.IndexedBase, ("delta", r"\hat A", r"R^{\lambda}"))     # TD error, advantage estimate, λ-return
+δπ = sp.IndexedBase(r"\delta^{\pi}")                   # the TD error of the true value function
+Y, Z = sp.IndexedBase("Y"), sp.IndexedBase("Z")        # Y_t = x_t + c_t Y_{t+1} from the end; Z_t = w_t + c_{t-1} Z_{t-1}
+u, Gt = (sp.IndexedBase(sp.Symbol(name, real=True)) for name in "uG")     # the score at time t; the return from time t on
+OF_PATH = s, a, r, u, Gt, δ, δπ, Â, Rλ                 # what belongs to the trajectory that is being spoken of
+c, d, w, x, y, z = map(sp.IndexedBase, "cdwxyz")       # any sequences; d[t] is 1 if the episode ends with step t, else 0
 a_, b_, s_, s_new = sp.Symbol("a"), sp.Symbol("b"), sp.Symbol("s"), sp.Symbol("s'")
 x_ = sp.Symbol("x")                                    # an outcome of any finite random experiment
 
@@ -93,6 +102,10 @@ reward = head("r", "r", 58)                            # reward(s, a, s'): the f
 V = head("V", r"V^{\pi}", 62)
 Q = head("Q", r"Q^{\pi}", 62)
 A = head("A", r"A^{\pi}", 62)
+V_old = head("V_old", r"V^{\pi_{\mathrm{old}}}", 62)    # the same of π_old
+Q_old = head("Q_old", r"Q^{\pi_{\mathrm{old}}}", 62)
+A_old = head("A_old", r"A^{\pi_{\mathrm{old}}}", 62)
+b_star = head("b_star", r"b^{*}", 62)                  # the best baseline of one state
 Vhat = head("Vhat", "V", 62)                           # any function of the state: a learned critic
 b = head("b", "b", 62)                                 # any baseline
 f = head("f", "f", 62)                                 # any function of an outcome
@@ -114,6 +127,36 @@ V_togo = head("V_togo", "V", 62, base=ToGo)            # expected return of h st
 N_togo = head("N_togo", "N", 62, base=ToGo)            # total probability of all continuations of h steps
 U_togo = head("U_togo", "U", 62, base=ToGo)            # expected sum of h scores
 G_togo = head("G_togo", "G", 62, base=ToGo)            # expected product of the h scores' sum and the return
+G_future = head("G_future", r"G^{\to}", 62, base=ToGo) # the same, each score with the rewards from its own time on
+G_baseline = head("G_baseline", "G^{b}", 62, base=ToGo)   # ... minus a baseline
+G_value = head("G_value", "G^{Q}", 62, base=ToGo)      # expected sum of γ^t score Q over h steps
+G_advantage = head("G_advantage", "G^{A}", 62, base=ToGo)   # the same with A
+b_togo = head("b_togo", "b", 62, base=ToGo)            # any baseline: a function of the state and of the steps left
+Q_togo = head("Q_togo", "Q", 62, base=ToGo)            # Q_togo(h, s, a): expected return of h steps that begin with a
+A_togo = head("A_togo", "A", 62, base=ToGo)
+V_old_togo = head("V_old_togo", r"V^{\mathrm{old}}", 62, base=ToGo)     # the same of π_old
+Q_old_togo = head("Q_old_togo", r"Q^{\mathrm{old}}", 62, base=ToGo)
+A_old_togo = head("A_old_togo", r"A^{\mathrm{old}}", 62, base=ToGo)
+D_togo = head("D_togo", "D", 63, base=ToGo)            # expected sum of γ^t A_old over h steps of π_θ
+
+
+class AfterSteps(Head):
+    """What is known after n steps, from time t on: `Â_n(n, t)` prints Â_t^(n)."""
+    rank = 62
+
+    def _latex(self, printer, exp=None):
+        out = "%s^{(%s)}_{%s}" % (self.tex, *map(printer._print, self.args))
+        return out if exp is None else r"\left(%s\right)^{%s}" % (out, exp)
+
+
+Â_n = head("Ahat_n", r"\hat A", base=AfterSteps)       # the n-step advantage
+G_n = head("G_n", "G", base=AfterSteps)                # the n-step return
+e = head("e", "e", 62)                                 # the error of a critic, V - V^π
+
+
+g_return = head("g_return", r"g_{\mathrm{return}}", 62)   # what one trajectory says about the gradient: scores times returns,
+g_togo = head("g_togo", r"g_{\mathrm{togo}}", 62)      # scores times rewards-to-go,
+g_past = head("g_past", r"g_{\mathrm{past}}", 62)      # scores times the rewards before them
 
 
 class Estimate(Head):
@@ -151,6 +194,11 @@ class Expect(Operator):
     rank = 45
 
 
+class ExpectOld(Operator):
+    """`ExpectOld(X)`: over trajectories of π_old, whatever X is; conditions as in `Expect`."""
+    rank = 45
+
+
 class Under(Operator):
     """`Under(X, π(a, s))` = Σ_a π(a | s) X: over the first argument of one distribution."""
     rank = 45
@@ -159,6 +207,11 @@ class Under(Operator):
 class Variance(Operator):
     """Var[X] over trajectories (for a vector: along any fixed direction)."""
     rank = 45
+
+
+class Covariance(Operator):
+    """Cov[X, Y] over trajectories."""
+    rank = 47
 
 
 class VarianceUnder(Operator):
@@ -188,6 +241,14 @@ class Slope(Operator):
     """`Slope(X, α)`: d/dα of X at α = 0, where X holds θ_{k+1} = θ_k + α v."""
 
 
+class At(Operator):
+    """`At(X, λ, 0)`: X at λ = 0, where X may hold λ in its definition only."""
+    rank = 62
+
+    def _latex(self, printer):
+        return r"\left. %s \right|_{%s=%s}" % tuple(map(printer._print, self.args))
+
+
 class SquaredNorm(Operator):
     """‖∇X‖²: the sum of the squares of all components of a gradient."""
     rank = 44
@@ -211,10 +272,12 @@ class Clip(sp.Function):
 class Bracket:
     """`E[X]`, `E[X, s[t]]` and `E(π(a_, s_))[X]` read as mathematics."""
 
-    def __init__(self, whole, under, given=None):
-        self._whole, self._under, self._given = whole, under, given
+    def __init__(self, whole, under, given=None, old=None):
+        self._whole, self._under, self._given, self._old = whole, under, given, old
 
     def __call__(self, distribution):
+        if distribution is π_old and self._old is not None:
+            return Bracket(self._old, None)
         if not isinstance(distribution, Distribution):
             raise TypeError(f"an expectation needs a distribution such as π(a_, s_), not {distribution}")
         return Bracket(self._whole, self._under, distribution)
@@ -228,7 +291,16 @@ class Bracket:
         return self._whole(body, *given)
 
 
-E, Var = Bracket(Expect, Under), Bracket(Variance, VarianceUnder)
+E, Var = Bracket(Expect, Under, old=ExpectOld), Bracket(Variance, VarianceUnder)
+
+
+class _Covariance:
+    def __getitem__(self, pair):
+        one, other = map(sp.sympify, pair)
+        return Covariance(one, other)
+
+
+Cov = _Covariance()
 
 
 class _StopGradient:
@@ -242,6 +314,16 @@ sg = _StopGradient()
 def grad(body, *component):
     """∇_θ of `body`, or its component `θ[b]`."""
     return Grad(sp.sympify(body), *component)
+
+
+def at(body, **values):
+    """`at(Â[t], λ=0)`: the value of `body` where a number is 0 or 1."""
+    for name, value in values.items():
+        number = globals().get(name)
+        if not isinstance(number, sp.Symbol) or number.is_integer:
+            raise TypeError(f"at takes numbers such as λ=0, not {name}={value}")
+        body = At(sp.sympify(body), number, sp.sympify(value))
+    return body
 
 
 def norm2(gradient):
@@ -271,22 +353,25 @@ indicator = sp.KroneckerDelta                          # indicator(a_, b_) is 1 
 now = Grad(log(π(a[t], s[t])))                         # the score of the action taken at time t
 
 
-PLACES = {π: "as", ρ0: "s", p: "ssa", reward: "sas"}   # what each argument is: a state or an action
+# what each argument is: a state, an action, anything (-)
+PLACES = {π: "as", π_old: "as", ρ0: "s", p: "ssa", reward: "sas", Q: "sa", A: "sa", Q_old: "sa", A_old: "sa"}
+PLACES |= {F: "-sa" for F in (Q_togo, A_togo, Q_old_togo, A_old_togo)}
+PLACES |= {F: "-s" for F in vars().values() if isinstance(F, type) and issubclass(F, ToGo) and F not in (ToGo, *PLACES)}
 
 
 def misplaced(e):
     """The first argument of π, ρ_0, P or r that is a state where an action belongs or the other way round; else None."""
     for x, place in zip(e.args, PLACES.get(type(e), ""), strict=False):
         name = str(x.base.label) if isinstance(x, sp.Indexed) else str(x)
-        if {"a": "a", "b": "a", "s": "s"}.get(name[0]) != place:
+        if place != "-" and {"a": "a", "b": "a", "s": "s"}.get(name[0]) != place:
             return x
     return None
 
 
 def speaks_of_path(e):
     """Does the expression speak of one particular trajectory (and so holds "for every τ")?"""
-    if isinstance(e, Expect | Variance):
+    if isinstance(e, Expect | ExpectOld | Variance):
         return any(map(speaks_of_path, e.args[1:]))
-    if isinstance(e, SampleSum | Estimate) or isinstance(e, Over) and e.args[1] == τ:
+    if isinstance(e, SampleSum | Estimate | Covariance) or isinstance(e, Over) and e.args[1] == τ:
         return False
-    return e == τ or isinstance(e, sp.Indexed) and e.base in (s, a, r) or any(map(speaks_of_path, e.args))
+    return e == τ or isinstance(e, sp.Indexed) and e.base in OF_PATH or any(map(speaks_of_path, e.args))

@@ -5,121 +5,46 @@ the book writes about it (the product formula of P(τ | θ), J, Q, V, A, every e
 top of the enumeration, so the formula for P(τ | θ) is a claim about the process and not a convention.
 """
 import math
-from collections import namedtuple
 from functools import singledispatchmethod
 
 import sympy as sp
 
 from . import language as L
-from .carriers import Node, Symbolic
-from .definitions import STANDARD
+from .carriers import Node
 from .errors import IllFormed
 from .language import speaks_of_path
+from .process import HYPOTHESES, Path, Process
 
-Path = namedtuple("Path", "nodes start probability whole", defaults=(False,))   # (s_u, ..., s_{T+1}), u, P(path | given)
-
-HYPOTHESES = ("policy sums to one", "dynamics sum to one", "start without θ", "dynamics without θ", "rewards without θ")
+__all__ = ["HYPOTHESES", "FiniteMDP", "On"]
 
 
-class FiniteMDP:
-    """States 0..S-1, actions 0..A-1, times 0..T, and a tabular softmax policy.
-
-    Generators: ρ_s, P_{sas'}, r_{sas'}, γ, λ, the policy's probabilities p_sa (the last of each row is one minus
-    the others), formal logarithms L_sa = log p_sa, and a direction c_sa in the space of the logits.
-
-    `grad` is the derivative along c:   D L_sa = c_sa - Σ_b p_sb c_sb,   D p_sa = p_sa D L_sa.
-    An identity for the generic c is an identity for every component of the gradient. And scores of this form are
-    *all* the vectors u with Σ_a p_sa u_sa = 0, so a first-order identity that holds here holds for every
-    differentiable policy, not only for the softmax.
-    """
-
-    def __init__(self, states=2, actions=2, T=1, carrier=Symbolic, definitions=STANDARD, broken=(), **options):
-        unknown = set(broken) - set(HYPOTHESES)
-        if unknown:
-            raise ValueError(f"unknown hypotheses {sorted(unknown)}; known: {HYPOTHESES}")
-        self.S, self.A, self.T, self.definitions, self.broken = range(states), range(actions), T, definitions, set(broken)
-        self.K = carrier(self._names(), **options)
-        self._build()
-        self.env = {L.T: T, L.γ: self.K.generator("gamma"), L.λ: self.K.generator("lambda")}
-        self._paths, self._memo = {}, {}
-
-    @property
-    def level(self):
-        return self.K.level
-
-    def describe(self):
-        return (f"exact on the MDPs with {len(self.S)} states, {len(self.A)} actions and {self.T + 1} steps, {self.K.says}")
-
-    # -- the numbers ---------------------------------------------------------------------------------
-    def _names(self):
-        S, A = self.S, self.A
-        last = len(S) - ("dynamics sum to one" not in self.broken)
-        names = [f"rho{s}" for s in S[:-1]] + [f"P{s}{a}{m}" for s in S for a in A for m in range(last)]
-        names += [f"r{s}{a}{m}" for s in S for a in A for m in S] + ["gamma", "lambda", "alpha"]
-        names += [f"p{s}{a}" for s in S for a in A] + [f"L{s}{a}" for s in S for a in A] + [f"c{s}{a}" for s in S for a in A]
-        names += [f"{stem}{u}{s}" for stem in "bV" for u in range(self.T + 2) for s in S]
-        return names + [f"d{x}" for x in names if x[0] in "Pr"]
-
-    def _row(self, stem, size, complete=True):
-        """Probabilities stem0, stem1, ...: the last is one minus the others."""
-        head = [self._number(f"{stem}{m}") for m in range(size - complete)]
-        return head + [self.K.one - sum(head, self.K.zero)] if complete else head
-
-    def _number(self, name):
-        """A number of the model; it depends on θ only where a hypothesis is broken."""
-        value = self.K.generator(name)
-        what = "start" if name.startswith("rho") else {"P": "dynamics", "r": "rewards"}.get(name[0])
-        if what and f"{what} without θ" in self.broken:
-            return self.K.declare(name, value, self.K.generator("d" + name))
-        return value
-
-    def _build(self):
-        S, A, K = self.S, self.A, self.K
-        sums = "dynamics sum to one" not in self.broken
-        self.rho = self._row("rho", len(S))
-        self.P = [[self._row(f"P{s}{a}", len(S), sums) for a in A] for s in S]
-        self.r = [[[self._number(f"r{s}{a}{m}") for m in S] for a in A] for s in S]
-        free = "policy sums to one" in self.broken
-        c = [[K.generator(f"c{s}{a}") for a in A] for s in S]
-        p = [[K.generator(f"p{s}{a}") for a in A] for s in S]
-        if not free:
-            for row in p:
-                row[-1] = K.one - sum(row[:-1], K.zero)
-        mean = [K.zero if free else sum((p[s][a] * c[s][a] for a in A), K.zero) for s in S]
-        score = [[c[s][a] - mean[s] for a in A] for s in S]
-        kept = A if free else A[:-1]
-        for s in S:
-            for a in kept:
-                p[s][a] = K.declare(f"p{s}{a}", p[s][a], p[s][a] * score[s][a])
-            if not free:
-                p[s][-1] = K.one - sum(p[s][:-1], K.zero)
-        self.pi = p
-        self.log_pi = [[K.declare(f"L{s}{a}", K.generator(f"L{s}{a}"), score[s][a]) for a in A] for s in S]
-        self.directions = [f"c{s}{a}" for s in S for a in A]
-
-    # -- the process ---------------------------------------------------------------------------------
-    def trajectories(self, start=None, time=0, action=None):
-        """Every path from `time` on, with its probability (given the state, and the action, where they are given)."""
-        key = (start, time, action)
-        if key not in self._paths:
-            K = self.K
-            paths = [((s,), self.rho[s]) for s in self.S] if start is None else [((start,), K.one)]
-            for u in range(time, self.T + 1):
-                fixed = action is not None and u == time
-                paths = [(path + (a, m), (weight if fixed else weight * self.pi[path[-1]][a]) * self.P[path[-1]][a][m])
-                         for path, weight in paths for a in ([action] if fixed else self.A) for m in self.S]
-            self._paths[key] = [Path(nodes, time, weight, start is None) for nodes, weight in paths]
-        return self._paths[key]
-
-    def everywhere(self, path, time):
-        """The environments over which a free τ and a free t are "for all"."""
-        for tau in self.trajectories() if path else [None]:
-            for u in range(self.T + 1) if time else [None]:
-                yield {**self.env, **({L.τ: tau} if path else {}), **({L.t: u} if time else {})}
+class FiniteMDP(Process):
+    """The value of a tree on the MDPs of one size."""
 
     # -- reading a tree ------------------------------------------------------------------------------
     def __call__(self, expr):
         return self.read(sp.sympify(expr), dict(self.env))
+
+    def difference(self, lhs, rhs, env):
+        """0 if the two sides are equal, else what is left. Var[X] = E[X²] - E[X]², and equal means cancel before they are
+        squared: their squares are long."""
+        rest, means = [self.K.zero, self.K.zero], []
+        for side, tree in enumerate((lhs, rhs)):
+            for term in sp.Add.make_args(tree):
+                c, x = term.as_coeff_Mul()
+                if isinstance(x, L.Variance):
+                    means.append([-c if side == 0 else c, self.read(L.Expect(*x.args), dict(env)) * self.K.one])
+                    x = L.Expect(x.args[0]**2, *x.args[1:])
+                rest[side] = rest[side] + self.read(c, env) * self.read(x, dict(env))
+        left = []
+        for c, mean in means:
+            same = next((y for y in left if y[1] == mean), None)
+            if same is None:
+                left.append([c, mean])
+            else:
+                same[0] += c
+        squares = sum((self.read(c, env) * mean**2 for c, mean in left if c != 0), self.K.zero)
+        return self.K.difference(rest[0] + squares, rest[1])
 
     @singledispatchmethod
     def read(self, e, env):
@@ -160,7 +85,9 @@ class FiniteMDP:
         if not isinstance(power, int):
             raise IllFormed(f"the exponent of {e} is not a whole number")
         base = self.read(e.base, env)
-        return base ** power if power >= 0 else self.K.divide(self.K.one, base ** -power)
+        if power == 0:
+            return 0 * base + 1                        # also 0^0
+        return base ** power if power > 0 else self.K.divide(self.K.one, base ** -power)
 
     def _range(self, limits, env):
         low, high = (self.read(bound, env) for bound in limits[1:])
@@ -197,12 +124,21 @@ class FiniteMDP:
         body, law = e.args
         return self.read(L.Over(law * body, law.args[0]), env)
 
-    @read.register
-    def _(self, e: L.Expect, env):
+    @read.register(L.Expect)
+    @read.register(L.ExpectOld)
+    def _(self, e, env):
         body, *given = e.args
-        start, time, action = self._condition(given, env)
-        paths = self.trajectories(start, time, action)
-        return sum((tau.probability * self.read(body, {**env, L.τ: tau}) for tau in paths), self.K.zero)
+        place = self._condition(given, env)
+        key = (e, *place, *(env.get(x) for x in sorted(body.free_symbols, key=str) if x != L.τ), env[L.γ], env[L.λ])
+        if key not in self._memo:
+            paths = self.trajectories(*place)
+            weights = self._weights(*place) if isinstance(e, L.ExpectOld) else [tau.probability for tau in paths]
+            chances = {}                               # of each value that the body has
+            for weight, tau in zip(weights, paths, strict=True):
+                value = self.read(body, {**env, L.τ: tau}) * self.K.one
+                chances[value] = chances.get(value, self.K.zero) + weight
+            self._memo[key] = sum((weight * value for value, weight in chances.items()), self.K.zero)
+        return self._memo[key]
 
     def _condition(self, given, env):
         """What an expectation may be given: nothing, s[k], or s[k] and a[k] of one time."""
@@ -225,6 +161,12 @@ class FiniteMDP:
         return self.read(L.Expect(body**2, *given), env) - mean ** 2
 
     @read.register
+    def _(self, e: L.Covariance, env):
+        one, other = e.args
+        both, one, other = (self.read(L.Expect(x), env) for x in (one * other, one, other))
+        return both - one * other
+
+    @read.register
     def _(self, e: L.Grad, env):
         if len(e.args) > 1:
             raise IllFormed("components of a gradient are for one-state claims: here `grad` is along a generic direction")
@@ -245,6 +187,13 @@ class FiniteMDP:
             x, values = self._range(e.limits[0], env)
             return sum((self.gradient(e.function, {**env, x: v}) for v in values), self.K.zero)
         return self.K.D(self.read(e, env))
+
+    @read.register
+    def _(self, e: L.At, env):
+        body, x, value = e.args
+        if x not in (L.γ, L.λ):
+            raise IllFormed(f"the value of an MDP can be taken at a γ or a λ, not at a {x}")
+        return self.read(body, {**env, x: self.read(value, env)})
 
     @read.register
     def _(self, e: L.SquaredNorm, env):
@@ -274,6 +223,8 @@ class FiniteMDP:
 
     @read.register
     def _(self, e: sp.Indexed, env):
+        if e.base in self.definitions:
+            return self._once(e.base, lambda: self._at_a_time(self.definitions[e.base], e, env))
         if L.τ not in env or e.base not in (L.s, L.a, L.r) or len(e.indices) != 1:
             raise IllFormed(f"{e} speaks of no trajectory")
         nodes, start = env[L.τ][:2]
@@ -297,14 +248,14 @@ class FiniteMDP:
 
     # -- named functions -----------------------------------------------------------------------------
     def _places(self, e, env):
-        if (x := L.misplaced(e)) is not None:
-            raise IllFormed(f"{e}: {x} is a state where an action belongs, or the other way round")
         out = [self.read(x, env) for x in e.args]
         return [x.at if isinstance(x, Node) else x for x in out]
 
     @read.register
     def _(self, e: L.Head, env):
         kind = type(e)
+        if (x := L.misplaced(e)) is not None:
+            raise IllFormed(f"{e}: {x} is a state where an action belongs, or the other way round")
         if kind is L.P:
             tau = self.read(e.args[0], env)
             if not isinstance(tau, Path) or not tau.whole:
@@ -313,6 +264,9 @@ class FiniteMDP:
         if kind is L.π:
             action, state = self._places(e, env)
             return self.pi[state][action]
+        if kind is L.π_old:
+            action, state = self._places(e, env)
+            return self.pi_old[state][action]
         if kind is L.ρ0:
             return self.rho[self._places(e, env)[0]]
         if kind is L.p:
@@ -326,37 +280,74 @@ class FiniteMDP:
             if not isinstance(node, Node):
                 raise IllFormed(f"{e}: here a baseline is a function of s[t]")
             return self.K.generator(f"{'b' if kind is L.b else 'V'}{node.time}{node.at}")
-        if kind is L.J and e.args[0] not in (L.θ, L.θ[L.k]) or kind is L.R and e.args[0] != L.τ:
+        if kind is L.J and e.args[0] not in (L.θ, L.θ[L.k], L.θ_old) or kind in self.definitions and self._other_path(e):
             raise IllFormed(f"{e} is not defined: J speaks of θ, or of θ_k; R speaks of τ")
+        if kind is L.b_togo:
+            steps, state = self._places(e, env)
+            if not isinstance(steps, int) or not 0 < steps <= self.T + 1:
+                raise IllFormed(f"{e}: no baseline when {steps} steps are left")
+            return self.K.generator(f"b{self.T + 1 - steps}{state}")
+        if kind is L.J and e.args[0] == L.θ_old:
+            return self.read(L.ExpectOld(L.R(L.τ)), env)
         if kind in self.definitions:
-            return self._unfolded(self.definitions[kind], e, env)
+            return self._once(kind, lambda: self._unfolded(self.definitions[kind], e, env))
         raise IllFormed(f"{kind.__name__} has no meaning on an MDP")
+
+    def _once(self, head, read):
+        """Read a definition, unless it is being read already: only a recursion over h may speak of itself."""
+        if head in self._open and self.definitions[head].base is None:
+            raise IllFormed(f"{getattr(head, '__name__', head)} is defined by itself")
+        self._open.append(head)
+        try:
+            return read()
+        finally:
+            self._open.pop()
+
+    def _other_path(self, e):
+        return L.τ in self.definitions[type(e)].left.args and e.args != (L.τ,)
 
     def _unfolded(self, definition, e, env):
         """Read the definition of a head, with its parameters bound to the values of the arguments."""
         if definition.base is not None:
             return self._recursion(definition, e, env)
-        if not any(isinstance(x, sp.Indexed) for x in definition.left.args):
-            return self.read(definition.unfold(*e.args), env)
+        names = definition.left.args
+        if names and all(x.is_Symbol for x in names):
+            here = {x: env[x] for x in (*self.env, L.τ) if x in env}
+            return self.read(definition.body, {**here, **{x: self.read(y, env) for x, y in zip(names, e.args, strict=True)}})
+        if not any(isinstance(x, sp.Indexed) for x in names):
+            return self.read(definition.body, env)
         nodes = [self.read(x, env) for x in e.args]
         if not isinstance(nodes[0], Node):
             raise IllFormed(f"{e}: the first argument must be s[t]")
         places = tuple(x.at if isinstance(x, Node) else x for x in nodes)
-        key = (definition.head, nodes[0].time, places)
+        key = (definition.head, nodes[0].time, places, env[L.γ], env[L.λ])
         if key not in self._memo:
-            here = {**self.env, L.t: nodes[0].time, L.τ: Path(places, nodes[0].time, None)}
+            here = {**self._numbers(env), L.t: nodes[0].time, L.τ: Path(places, nodes[0].time, None)}
             self._memo[key] = self.read(definition.body, here)
         return self._memo[key]
 
+    def _numbers(self, env):
+        """What a definition sees of the place where it is used: T, γ and λ."""
+        return {x: env[x] for x in self.env}
+
+    def _at_a_time(self, definition, e, env):
+        """δ[t + 1] on the trajectory spoken of: its definition, read at that time."""
+        time = self.read(e.indices[0], env)
+        if L.τ not in env or not isinstance(time, int) or len(e.indices) != 1:
+            raise IllFormed(f"{e} speaks of no trajectory")
+        return self.read(definition.body, {**self._numbers(env), L.τ: env[L.τ], L.t: time})
 
     def _recursion(self, definition, e, env):
         """A function of the number of steps left and of a state: its value at 0, or its body."""
-        steps, state = self._places(e, env)
-        if not isinstance(steps, int) or not 0 <= steps < env.get(L.h, steps + 1):   # inside a definition: fewer than there
+        steps, *places = self._places(e, env)
+        rank = list(self.definitions).index(definition.head)
+        fewer = (steps, rank) < (env.get(L.h, steps + 1), env.get("rank", rank))   # inside a definition: fewer than there
+        if not isinstance(steps, int) or steps < 0 or not fewer:
             raise IllFormed(f"{e}: the number of steps left is no whole number >= 0, or does not get smaller")
-        key = (definition.head, steps, state)
+        key = (definition.head, steps, *places, env[L.γ], env[L.λ])
         if key not in self._memo:
-            here = {**self.env, L.h: steps, definition.left.args[1]: state}
+            names = dict(zip(definition.left.args[1:], places, strict=True))
+            here = {**self._numbers(env), L.h: steps, "rank": rank, **names}
             self._memo[key] = self.read(definition.body if steps else definition.base, here) * self.K.one
         return self._memo[key]
 
@@ -389,7 +380,7 @@ class On:
             world = todo.pop(0)
             try:
                 for env in world.everywhere(path, time):
-                    difference = world.K.difference(world.read(lhs, dict(env)), world.read(rhs, dict(env)))
+                    difference = world.difference(lhs, rhs, env)
                     if difference != 0:
                         return difference
             except NotImplementedError:

@@ -21,11 +21,17 @@ from .errors import IllFormed, Undecided
 from .horizon import Horizon
 from .mdp import FiniteMDP, On
 from .samples import IID
+from .sums import Sums
 
 ILL_FORMED = (IllFormed, Undecided, NotImplementedError)   # a refusal; anything else is a prover that crashed
 
 SWAPS = {L.π: (L.π_ref, L.π_old), L.π_ref: (L.π,), L.π_old: (L.π,), L.A: (L.Q,), L.Q: (L.A,), L.V: (L.Vhat,), L.Vhat: (L.b,),
-         L.b: (L.Vhat,), L.V_togo: (L.G_togo,), L.G_togo: (L.V_togo,), L.U_togo: (L.N_togo,), L.N_togo: (L.U_togo,)}
+         L.b: (L.Vhat,), L.V_togo: (L.G_togo, L.V_old_togo),
+         L.G_togo: (L.V_togo, L.G_future), L.U_togo: (L.N_togo,), L.N_togo: (L.U_togo,),
+         L.A_old: (L.Q_old, L.A), L.Q_old: (L.A_old, L.Q), L.V_old: (L.V,), L.V_old_togo: (L.V_togo,), L.Q_togo: (L.A_togo,),
+         L.A_togo: (L.Q_togo, L.A_old_togo), L.A_old_togo: (L.Q_old_togo, L.A_togo), L.Q_old_togo: (L.A_old_togo,),
+         L.G_future: (L.G_togo, L.G_value), L.G_value: (L.G_advantage,), L.G_advantage: (L.G_value,), L.b_star: (L.b,),
+         L.g_return: (L.g_togo,), L.g_togo: (L.g_return, L.g_past), L.g_past: (L.g_togo,)}
 SYMBOLS = {L.γ: (("gamma to lambda", L.λ), ("gamma to 1", sp.Integer(1))),
            L.λ: (("lambda to gamma", L.γ), ("lambda to 1", sp.Integer(1))),
            L.α: (("alpha to 1", sp.Integer(1)), ("twice alpha", 2 * L.α), ("alpha squared", L.α**2)),
@@ -35,7 +41,7 @@ SYMBOLS = {L.γ: (("gamma to lambda", L.λ), ("gamma to 1", sp.Integer(1))),
 DROPPED = {L.Grad: "drop the gradient", L.StopGradient: "drop the stop-gradient", L.AtOld: "drop θ_old = θ",
            sp.log: "drop the log", sp.exp: "drop the exp", L.Over: "drop a sum over a set", sp.Sum: "drop a sum",
            L.SampleSum: "drop the sum over the data", L.Clip: "drop the clip", sp.Product: "drop a product",
-           L.Under: "drop an expectation"}
+           L.Under: "drop an expectation", L.At: "drop the value of a number"}
 
 
 # -- one mistake at the root of a tree -------------------------------------------------------------------
@@ -131,7 +137,9 @@ def of_arguments(e):
 MAKERS = {
     sp.Add: (of_a_sum,), sp.Mul: (of_a_product,), sp.Pow: (of_a_power,), sp.Rational: (of_a_number,), sp.Sum: (of_limits,),
     sp.Product: (of_limits,), sp.Indexed: (of_an_index,), L.ToGo: (of_steps_to_go,), L.Grad: (of_a_score,),
-    L.Expect: (of_a_condition,), L.Variance: (of_a_condition, lambda e: [("variance to mean", L.Expect(*e.args))]),
+    L.Expect: (of_a_condition,), L.ExpectOld: (of_a_condition, lambda e: [("another policy", L.Expect(*e.args))]),
+    L.Covariance: (lambda e: [("covariance to mean", L.Expect(sp.Mul(*e.args))), ("variance", L.Variance(e.args[0]))],),
+    L.Variance: (of_a_condition, lambda e: [("variance to mean", L.Expect(*e.args))]),
     L.VarianceUnder: (lambda e: [("variance to mean", L.Under(*e.args))],), L.reward: (of_arguments,), L.p: (of_arguments,),
     sp.Min: (lambda e: [("min to max", sp.Max(*e.args))],), sp.Max: (lambda e: [("max to min", sp.Min(*e.args))],),
     sp.KroneckerDelta: (lambda e: [("drop an indicator", sp.Integer(1))],),
@@ -149,9 +157,9 @@ def kept(e, at):
         return at > 0                                  # bounds are changed at the root
     if isinstance(e, sp.Indexed):
         return at == 0 or e.args[at].is_Symbol
-    if isinstance(e, L.Over | L.Slope):
+    if isinstance(e, L.Over | L.Slope | L.At):
         return at == 1
-    if isinstance(e, L.Expect | L.Variance):
+    if isinstance(e, L.Expect | L.ExpectOld | L.Variance):
         return at > 0
     if isinstance(e, L.ToGo):
         return at == 0
@@ -202,10 +210,10 @@ def scouts():
 
 
 def quick(by):
-    """The same prover, asking small worlds first, and then the world in symbols that decides."""
+    """The same prover, asking small worlds first, and then its own."""
     if isinstance(by, All):
         return All(*map(quick, by.provers))
-    return On(*scouts(), by.worlds[-1], instead=by.instead) if isinstance(by, On) else by
+    return On(*scouts(), *by.worlds, instead=by.instead) if isinstance(by, On) else by
 
 
 def judge(by, pairs):
@@ -245,7 +253,8 @@ def score_where(claim):
 def under(definitions, by):
     """The prover of a claim, in a book with other definitions."""
     if isinstance(by, On):
-        return On(FiniteMDP(2, 3, 1, carrier=Point, seed=1, definitions=definitions), FiniteMDP(2, 2, 1, definitions=definitions))
+        return On(FiniteMDP(2, 3, 1, carrier=Point, seed=1, definitions=definitions),
+                  FiniteMDP(2, 2, 2, carrier=Point, seed=1, definitions=definitions), FiniteMDP(2, 2, 1, definitions=definitions))
     if isinstance(by, All):
         parts = [x for x in (under(definitions, y) for y in by.provers) if x is not None]
         return All(*parts) if parts else None
@@ -256,7 +265,9 @@ def under(definitions, by):
     if isinstance(by, IID):
         unfold = {head: definitions[head].unfold if head in definitions else tree for head, tree in by.unfold.items()}
         return IID(zero=by.zero, samples=by.samples, variable=by.variable, unfold=unfold)
-    return None                                        # a prover that reads no definition
+    if isinstance(by, Sums) and by.unfold:
+        return type(by)(by.variable, {head: definitions[head].unfold for head in by.unfold})
+    return by.under(definitions) if hasattr(by, "under") else None     # None: a prover that reads no definition
 
 
 def speaks_of(head, claims, definitions=STANDARD):
@@ -280,7 +291,7 @@ def score_definition(head, claims, definitions=STANDARD):
     for part, tree in parts:
         for kind, mutant in mutants(tree):
             changed = {**definitions, head: replace(known, **{part: mutant})}
-            yield Verdict(head.__name__, part, kind, mutant, in_another_book(changed, about))
+            yield Verdict(known.name, part, kind, mutant, in_another_book(changed, about))
 
 
 def in_another_book(definitions, links):

@@ -170,6 +170,11 @@ class Reader:
         mean = self.read(L.Expect(body, *given), env)
         return self.read(L.Expect(body**2, *given), env) - mean * mean
 
+    def _Covariance(self, e, env):
+        one, other = e.args
+        both, one, other = (self.read(L.Expect(x), env) for x in (one * other, one, other))
+        return both - one * other
+
     # -- gradients -----------------------------------------------------------------------------------
     def _Grad(self, e, env):
         body, *component = e.args
@@ -192,6 +197,10 @@ class Reader:
     def components(self, e, env):
         """The value of a gradient along each coordinate of the logits."""
         return [self.read(e, {**env, "way": ("unit", m)}) for m in range(self.S * self.A)]
+
+    def _At(self, e, env):
+        body, x, value = e.args
+        return self.read(body, {**env, x: self.read(value, env)})
 
     def _SquaredNorm(self, e, env):
         return sum((x * x for x in self.components(e.args[0], env)), Jet.of(0))

@@ -13,6 +13,8 @@ whose logarithm stands above is a claim of its own about the process (`trajector
 import sympy as sp
 
 from . import language as L
+from .algebra import fresh, rebuild
+from .definitions import STANDARD
 from .errors import IllFormed
 from .sums import ONE, Score, Sums, Term, as_set
 
@@ -38,6 +40,22 @@ class Paths(Sums):
     def describe(self):
         return "proved for every horizon and for finite sets of every size, by reduction to a normal form"
 
+    def __init__(self, variable=None, unfold=None, definitions=STANDARD):
+        super().__init__(variable, unfold)
+        self.at_times = {base: d for base, d in definitions.items() if isinstance(base, sp.IndexedBase)}
+
+    def __call__(self, lhs, rhs):
+        return super().__call__(*map(self.written_out, map(sp.sympify, (lhs, rhs))))
+
+    def written_out(self, e):
+        """The tree with the definition of u_t, δ_t, ... in its place."""
+        if isinstance(e, sp.Indexed) and e.base in self.at_times and len(e.indices) == 1:
+            d = self.at_times[e.base]
+            return self.written_out(fresh(d.body).xreplace({d.left.indices[0]: e.indices[0]}))
+        if e.is_Atom or isinstance(e, sp.IndexedBase):
+            return e
+        return rebuild(e, map(self.written_out, e.args))
+
     def terms(self, e):
         if isinstance(e, L.J):
             if e.args != (L.θ,):
@@ -53,7 +71,7 @@ class Paths(Sums):
 
     def every_path(self, body):
         """Σ_τ of a body: what belongs to a trajectory belongs to this one."""
-        if any(x.args[1] == L.τ for x in body.atoms(L.Over)) or body.has(L.Expect, L.J, L.SampleSum):
+        if any(x.args[1] == L.τ for x in body.atoms(L.Over)) or body.has(L.Expect, L.ExpectOld, L.J, L.SampleSum):
             raise IllFormed("a sum over trajectories inside a sum over trajectories")
         strange = [x for x in body.atoms(sp.Indexed) if x.base not in (L.s, L.a, L.r)]
         if strange:

@@ -7,10 +7,11 @@ from sympy.printing.str import StrPrinter
 
 from . import language as L
 
-GREEK = {"gamma": "γ", "lambda": "λ", "alpha": "α", "varepsilon": "ε", "beta": "β", "tau": "τ", "theta": "θ"}
+GREEK = {"gamma": "γ", "lambda": "λ", "alpha": "α", "varepsilon": "ε", "beta": "β", "tau": "τ", "theta": "θ", "delta": "δ",
+         r"\hat A": "Â", r"R^{\lambda}": "Rλ", r"\delta^{\pi}": "δπ", r"\mathrm{old}": "θ_old"}
 HEADS = {L.π: "π", L.π_old: "π_old", L.π_ref: "π_ref", L.q: "p_θ", L.ρ0: "ρ0", L.p: "P", L.reward: "r",
-         L.V_togo: "V", L.N_togo: "N", L.U_togo: "U", L.G_togo: "G"}
-OPERATORS = {L.Grad: "grad", L.Over: "Σ", L.SquaredNorm: "norm2", L.Slope: "slope", L.Shifted: "step"}
+         L.V_togo: "V", L.N_togo: "N", L.U_togo: "U", L.G_togo: "G", L.Â_n: "Â_n"}
+OPERATORS = {L.Grad: "grad", L.Over: "Σ", L.SquaredNorm: "norm2", L.Slope: "slope", L.Shifted: "step", L.At: "at"}
 
 
 def text(expr):
@@ -58,12 +59,18 @@ class Plain(StrPrinter):
     def _print_Expect(self, e):
         return self._bracket("E", e)
 
+    def _print_ExpectOld(self, e):
+        return self._bracket("E(π_old)", e)
+
     def _print_Variance(self, e):
         return self._bracket("Var", e)
 
     def _bracket(self, sign, e):
         body, *given = map(self._print, e.args)
         return f"{sign}[{body}{' | ' + ', '.join(given) if given else ''}]"
+
+    def _print_Covariance(self, e):
+        return "Cov[%s]" % ", ".join(map(self._print, e.args))
 
     def _print_Under(self, e):
         return "E(%s)[%s]" % (self._print(e.args[1]), self._print(e.args[0]))

@@ -35,11 +35,19 @@ def rank(e):
         return 46 if e.has(L.Grad) else 70             # a sum of scores stands before what it weighs
     if isinstance(e, sp.Product):
         return 30
+    if e.is_Mul:
+        return 1 + max(map(rank, e.args))              # (γ λ)^l after γ
     if isinstance(e, sp.Add):
-        return 65
+        return 7 if is_scalar(e) and not e.is_integer else 64 if all(x.has(L.Grad, L.u) for x in e.args) else 65
     if isinstance(e, (sp.Indexed, sp.KroneckerDelta)):
-        return 59
+        return 40 if isinstance(e, sp.Indexed) and e.base == L.u else 59     # a score stands before what it weighs
     return getattr(e, "rank", 58)
+
+
+def is_scalar(e):
+    """Is this built from numbers and symbols that are no indices, such as γ, 1 - λ or (γ λ)^l?"""
+    e = e.base if isinstance(e, sp.Pow) else e
+    return e.is_Number or e.is_Symbol and not e.is_integer or (e.is_Add or e.is_Mul) and all(map(is_scalar, e.args))
 
 
 def is_index(e):
@@ -74,8 +82,12 @@ class Printer(LatexPrinter):
             return x.is_Number, negative, place, str(x)
         if x.is_Number:
             return negative, -1 if not negative else 99, 0, str(x)
-        ranks = [y for y in map(rank, core.args if core.is_Mul else [core]) if y > 5] or [rank(core)]
-        return negative, min(ranks), 0, str(x)         # by what stands first in the term, scalars aside
+        scalars = [y for y in sp.Mul.make_args(core) if is_scalar(y)]
+        others = [rank(y) for y in sp.Mul.make_args(core) if y not in scalars]
+        powers = any(y.is_Pow and not y.exp.is_number for y in scalars) or any(isinstance(y, sp.Product) for y in core.args)
+        late = 2 if others and powers else 1 if others and scalars else 0
+        length = len(others) if all(isinstance(y, sp.Indexed | sp.Add) or y in scalars for y in sp.Mul.make_args(core)) else 0
+        return negative, late, min(others or [rank(core)]), length, str(x)          # X + γ Y + γ^n Z; x_1 + c_1 x_2
 
     def _print_Mul(self, e):
         coefficient = e.as_coeff_Mul()[0]
@@ -92,7 +104,7 @@ class Printer(LatexPrinter):
                 below.append(sp.Pow(base, -power))
             else:
                 above.append(x)
-        above.sort(key=lambda x: (rank(x), str(x)))
+        above.sort(key=lambda x: (rank(x), str(x).lower()))
         wide = [x for x in above if self._is_wide(x)]
         ratio = wide and (isinstance(wide[0], L.Variance | L.VarianceUnder) or any(map(self._is_wide, below)))
         if len(wide) == 1 and above == wide and below and ratio:
@@ -148,7 +160,8 @@ class Printer(LatexPrinter):
             return r"\sqrt{%s}" % self._print(base)
         if isinstance(base, L.Head) and "^" in base.tex:
             return "%s^{%s}" % (self._print(base), self._print(power))     # Q^π(s, a)^2: no two exponents on one letter
-        if isinstance(base, L.Head) or not base.has(L.Operator, sp.Sum):
+        above = isinstance(base, sp.Indexed) and "^" in str(base.base.label)
+        if isinstance(base, L.Head) or not base.has(L.Operator, sp.Sum) and not above:
             return super()._print_Pow(e)
         return r"\left(%s\right)^{%s}" % (self._print(base), self._print(power))
 
@@ -207,17 +220,20 @@ class Printer(LatexPrinter):
     def _print_Expect(self, e):
         return self._expectation(r"\mathbb{E}_{%s}", e)
 
+    def _print_ExpectOld(self, e):
+        return self._expectation(r"\mathbb{E}_{%s}", e, L.π_old.tex)
+
     def _print_Variance(self, e):
         return self._expectation(r"\operatorname{Var}_{%s}", e)
 
-    def _expectation(self, sign, e):
+    def _expectation(self, sign, e, law=L.π.tex):
         body, *given = e.args
-        if body.has(L.Estimate, L.SampleSum):
-            source = r"\mathcal{D}\sim\pi_\theta"
-        else:
-            source = r"\tau\sim\pi_\theta"
+        source = (r"\mathcal{D}" if body.has(L.Estimate, L.SampleSum) else r"\tau") + r"\sim" + law
         bar = r" \,\middle|\, " + ", ".join(map(self._print, given)) if given else ""
         return sign % source + r"\!\left[ %s%s \right]" % (self._print(body), bar)
+
+    def _print_Covariance(self, e):
+        return r"\operatorname{Cov}_{\tau\sim%s}\!\left[ %s \right]" % (L.π.tex, r",\; ".join(map(self._print, e.args)))
 
     def _print_Under(self, e):
         return self._under(r"\mathbb{E}_{%s}", e)

@@ -13,6 +13,9 @@ by these rules and no others (u = ∇ log π is the score, w = ∇ u its derivat
     ∇ π = π u,   ∇ u = w,   ∇ log X = (∇ X) / X
     Σ_x π(x | y) u(x | y) = 0                  the derivative of Σ π = 1
     Σ_x π(x | y) w(x | y) = - Σ_x π(x | y) u(x | y)²       and the derivative of that
+    a fraction is 0 if its numerator is: a sum in a denominator is multiplied out
+
+‖∇X‖² is any function of what X speaks of.
 
 No size is ever chosen, so what reduces to 0 holds for all finite sets.
 """
@@ -28,7 +31,8 @@ Term = namedtuple("Term", "coefficient bound powers")  # a number, the bound var
 
 SETS = {"a": "actions", "b": "actions", "s": "states", "s'": "states", "x": "outcomes", "tau": "trajectories"}
 SIZES = {"actions": r"|\mathcal{A}|", "states": r"|\mathcal{S}|", "outcomes": r"|\mathcal{X}|", "trajectories": r"|\mathcal{T}|"}
-ON_POLICY = (L.J, L.V, L.Q, L.A, L.ToGo, L.Estimate, L.Ascent)   # they depend on θ, and no rule here says how
+ON_POLICY = (L.J, L.V, L.Q, L.A, L.ToGo, L.Estimate, L.Ascent, L.e, L.b_star, L.g_return, L.g_togo, L.g_past,
+             L.u, L.δπ)                                # they depend on θ, and no rule here says how
 LETTER = {"actions": "a", "states": "s", "outcomes": "x", "trajectories": "tau"}
 
 
@@ -97,7 +101,30 @@ class Sums:
         lhs, rhs = sp.sympify(lhs), sp.sympify(rhs)
         for side in (lhs, rhs):                        # each must have a meaning of its own, even where it cancels
             self.terms(side)
-        return self.tree(self.normal(lhs - rhs))
+        difference = self.normal(lhs - rhs)
+        return self.tree(difference) if self.cleared(difference) else sp.Integer(0)
+
+    def cleared(self, table):
+        """The normal form times every sum that stands in a denominator."""
+        while (found := self.denominator(table)) is not None:
+            base, power = found
+            out = []
+            for c, names, powers in table.values():
+                new = {x: sp.Dummy(x.name.rpartition("#")[0]) for x in names}
+                rest = {x.xreplace(new): e.xreplace(new) for x, e in powers.items() if x != base}
+                copies = [self.terms(base) for _ in range(int(power + powers.get(base, 0)))]   # each with its own variables
+                out += self.product([*copies, [Term(c, tuple(new.values()), rest)]])
+            table = self.collect(out)
+        return table
+
+    @staticmethod
+    def denominator(table):
+        """A sum in a denominator and the power that clears it; None if there is none."""
+        powers = [pair for _, names, powers in table.values() for pair in powers.items() if not (names and pair[0].has(*names))]
+        roots = {base for base, e in powers if not e.is_Integer}
+        found = [(base, -e) for base, e in powers if base not in roots and e < 0 and base.has(L.Over, sp.Sum)
+                 and (base.is_Add or isinstance(base, L.Over | sp.Sum))]
+        return max((pair for pair in found if pair[0] == found[0][0]), key=lambda pair: pair[1], default=None)
 
     def normal(self, e):
         return self.collect(self.terms(sp.sympify(e)))
@@ -114,7 +141,7 @@ class Sums:
             return self.power(e)
         if isinstance(e, L.Over):
             body, x = e.args
-            if x == L.τ and any(y.base in (L.s, L.a, L.r) and len(y.indices) == 1 for y in body.atoms(sp.Indexed)):
+            if x == L.τ and any(y.base in L.OF_PATH and len(y.indices) == 1 for y in body.atoms(sp.Indexed)):
                 raise IllFormed("s[t], a[t] and r[t] belong to the trajectory that is summed over: use any_trajectory")
             return self.bind(body, x, as_set(x))
         if isinstance(e, sp.Sum):
@@ -129,13 +156,15 @@ class Sums:
             return self.grad(e)
         if isinstance(e, L.AtOld):
             return self.at_old(e)
+        if isinstance(e, L.SquaredNorm):
+            return self.squared_norm(e)
         if isinstance(e, sp.log):
             return self.logarithm(e)
         if isinstance(e, L.Head) and type(e) in self.unfold:
             tree = self.unfold[type(e)](*e.args)
             if tree is not None:
                 return self.terms(sp.sympify(tree))
-        if isinstance(e, L.Operator) and not isinstance(e, Score | Curvature | L.StopGradient):
+        if isinstance(e, L.Operator) and not isinstance(e, Score | Curvature | L.StopGradient | L.SquaredNorm):
             raise IllFormed(f"{type(e).__name__} has no meaning over finite sets: {e}")
         return [Term(ONE, (), {e: ONE})]
 
@@ -200,6 +229,13 @@ class Sums:
             raise IllFormed("θ_old = θ is set after differentiating, never before")
         return self.gradient(self.terms(body))
 
+    def squared_norm(self, e):
+        """‖∇ log π‖² for any kind of policy: nothing is known of its value."""
+        inside = e.args[0].args[0]
+        if len(e.args[0].args) > 1 or not isinstance(inside, sp.log) or not isinstance(inside.args[0], L.Trained):
+            raise IllFormed(f"norm2 is here for the score of a policy, grad(log(π(a_, s_))), not for {e.args[0]}")
+        return [Term(ONE, (), {e: ONE})]
+
     def gradient(self, terms):
         """Leibniz on each monomial: D Π base^e = Π base^e Σ e (D base) / base."""
         out = []
@@ -228,6 +264,8 @@ class Sums:
     def at_old(self, e):
         """θ_old = θ, after every gradient inside has been taken."""
         done = self.tree(self.normal(e.args[0]))
+        if done.has(L.V_old, L.Q_old, L.A_old, L.ToGo, L.θ_old):
+            raise Undecided(f"θ_old = θ: nothing says what becomes of the values in {done}")
         return self.terms(done.replace(lambda x: isinstance(x, L.π_old), lambda x: L.π(*x.args)))
 
     # -- reduction -----------------------------------------------------------------------------------
@@ -343,34 +381,3 @@ class Sums:
                     body = sp.Sum(body.xreplace({x: index}), (index, *sp.sympify(key)))
             out += c * body
         return out
-
-
-class Softmax(Sums):
-    """The same, for the softmax policy π(a) = e^{θ_a} / Σ_b e^{θ_b}, where a gradient has components:
-
-        ∂ log π(a) / ∂θ_b = 1[a = b] - π(b).
-    """
-
-    def describe(self):
-        return "proved for softmax policies with every number of actions, by reduction to a normal form"
-
-    def grad(self, e):
-        body, *component = e.args
-        if not component:
-            raise IllFormed("name the component, as in grad(X, θ[b_])")
-        if body.has(L.AtOld):
-            raise IllFormed("θ_old = θ is set after differentiating, never before")
-        if component[0].base != L.θ or len(component[0].indices) != 1:
-            raise IllFormed(f"a component is θ[b_], one logit of the policy, not {component[0]}")
-        direction, = component[0].indices
-        inner = type(self)(self.variable, self.unfold)
-        inner.direction = direction
-        return inner.gradient(inner.terms(body))
-
-    def log_derivative(self, base):
-        if isinstance(base, L.Trained):
-            x, *given = base.args
-            if base.over != kind(x) or base.over != kind(self.direction):
-                raise IllFormed(f"θ[{self.direction}] is no logit of {base}")
-            return self.terms(sp.KroneckerDelta(x, self.direction) - base.func(self.direction, *given))
-        return super().log_derivative(base)

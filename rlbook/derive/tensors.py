@@ -174,6 +174,9 @@ class Tensors:
     # -- names ---------------------------------------------------------------------------------------
     @read.register
     def _(self, e: sp.Indexed, env):
+        if e.base not in env and e.base in self.definitions:
+            definition = self.definitions[e.base]
+            return self.read(definition.body, {**env, **self.parameters(definition.left.indices, e.indices, env)})
         if e.base not in env:
             raise IllFormed(f"{text(e.base)} has no values here")
         return self.look_up(env[e.base], [self.whole(x, env) for x in e.indices], e)
@@ -199,9 +202,31 @@ class Tensors:
             raise IllFormed(f"{text(e)} has no value here")
         if definition.base is not None:
             return self.recursion(definition, e, env)
-        if any(isinstance(x, sp.Indexed) for x in definition.left.args):
+        if definition.body.has(L.Expect):
             raise IllFormed(f"{text(e)} is an expectation over trajectories: give its values")
+        if any(isinstance(x, sp.Indexed) for x in definition.left.args):
+            return self.read(definition.body, {**env, **self.parameters(definition.left.args, e.args, env)})
         return self.read(definition.unfold(*e.args), env)
+
+    def parameters(self, names, values, env):
+        """{t: 3} for δ[t] met as δ[3], or for A(s[t], a[t]) met as A(s[3], a[3])."""
+        out = {}
+        if len(names) != len(values):
+            raise IllFormed(f"{len(names)} arguments are needed, not {len(values)}: {', '.join(map(text, values))}")
+        for name, value in zip(names, values, strict=True):
+            if isinstance(name, sp.Indexed):
+                if not isinstance(value, sp.Indexed) or value.base != name.base:
+                    raise IllFormed(f"the definition speaks of {text(name)}, not of {text(value)}")
+                name, value = name.indices[0], value.indices[0]
+            number = self.whole(value, env)
+            if out.setdefault(name, number) != number:
+                raise IllFormed(f"{text(name)} would be two things: {number} and {out[name]}")
+        return out
+
+    @read.register
+    def _(self, e: L.At, env):
+        body, x, value = e.args
+        return self.read(body, {**env, x: self.read(value, env)})
 
     def recursion(self, definition, e, env):
         steps = self.whole(e.args[0], env)

@@ -33,7 +33,7 @@ def candidates(name, interior):
     """The values that are tried for one number, the simplest first. A policy is never 0 or 1, a discount never 0; where
     the logarithm of a probability is taken (`interior`), the start and the dynamics are not 0 or 1 either."""
     inner = (QQ(1, 2), QQ(1, 3), QQ(1, 5))
-    if re.fullmatch(r"p\d+", name) or interior and re.fullmatch(r"(rho|P)\d+", name):
+    if re.fullmatch(r"[po]\d+", name) or interior and re.fullmatch(r"(rho|P)\d+", name):
         return inner
     return (QQ(1), QQ(1, 2)) if name in ("gamma", "lambda", "alpha") else (QQ(0), QQ(1), *inner)
 
@@ -63,13 +63,14 @@ def assignment(name, value):
         return rf"\nabla \text{{ along }} \theta_{{{digits[0]},{digits[1]}}}" if value == 1 else None
     if stem == "r":
         return rf"r({','.join(digits)}) = {number}" if value != 0 else None
-    if stem in ("rho", "P", "p") and value == 0:       # of two probabilities the other one is 1
+    if stem in ("rho", "P", "p", "o") and value == 0:       # of two probabilities the other one is 1
         digits, number = digits[:-1] + str(1 - int(digits[-1])), "1"
     if stem == "rho":
         return rf"\rho_0({digits}) = {number}"
     if stem == "P":
         state, action, after = digits
         return rf"P({after} \mid {state},{action}) = {number}"
-    if stem == "p":
-        return rf"\pi({digits[1]} \mid {digits[0]}) = {number}"
+    if stem in ("p", "o"):
+        law = r"\pi" if stem == "p" else r"\pi_{\mathrm{old}}"
+        return rf"{law}({digits[1]} \mid {digits[0]}) = {number}"
     return rf"\mathit{{{stem}}}_{{{','.join(digits)}}} = {number}"

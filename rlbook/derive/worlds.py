@@ -52,7 +52,7 @@ class World(Reader):
         out = np.zeros(shape)
         if kind == "component":
             out[..., number] = 1
-        elif name == "pi":                             # one logit of the tabular policy
+        elif name == "pi" and number < out.size:       # one logit of the tabular policy
             out.flat[number] = 1
         return out
 
@@ -79,21 +79,28 @@ class World(Reader):
             self._laws[key] = out
         return out
 
-    def chances(self, env):
+    def chances(self, env, law=L.π):
         """The probability of every trajectory, by multiplying along the way."""
-        key = env["moves"]
-        if env.get("shift") is None and key in self._chances:
+        name, moves, shift = self._which(law, env)
+        key = name, moves
+        if shift is None and key in self._chances:
             return self._chances[key]
-        policy = self.law("pi", (self.S, self.A), key, env.get("shift"))
+        policy = self.law(name, (self.S, self.A), moves, shift)
         out = Jet(self.start.c[:, self.paths[:, 0]])
         for at in range(0, 2 * self.T + 1, 2):
             state, action, after = self.paths[:, at:at + 3].T
             out = out * Jet(policy.c[:, state, action]) * Jet(self.dynamics.c[:, state, action, after])
-        if env.get("shift") is None:
+        if shift is None:
             self._chances[key] = out
         return out
 
     # -- expectations --------------------------------------------------------------------------------
+    def _ExpectOld(self, e, env):
+        body, *given = e.args
+        if body.has(L.SampleSum, L.Estimate):
+            raise IllFormed("a data set is drawn from π_θ")
+        return self._mean(body, given, self.chances(env, L.π_old), env)
+
     def _Expect(self, e, env):
         body, *given = e.args
         letters = body.free_symbols | {x.args[0] for y in body.atoms(sp.Sum) for x in y.limits}
@@ -101,7 +108,10 @@ class World(Reader):
             if given:
                 raise IllFormed("a condition on a data set")
             return self._over_data(body, env)
-        weight = self.chances(env)
+        return self._mean(body, given, self.chances(env), env)
+
+    def _mean(self, body, given, weight, env):
+        """Over all trajectories, or over those that agree with what is given."""
         value = self.read(body, {**env, "path": "all"}) * weight
         if not given:
             return (value * Jet(np.ones((1, self.count)))).sum()
@@ -154,6 +164,8 @@ class World(Reader):
     # -- what happened -------------------------------------------------------------------------------
     def _Indexed(self, e, env):
         if len(e.indices) != 1 or e.base not in (L.s, L.a, L.r) or counts_samples(e.indices[0]):
+            if e.base in self.definitions and len(e.indices) == 1 and not counts_samples(e.indices[0]):
+                return self.read(self.definitions[e.base].body, {**env, L.t: self.integer(e.indices[0], env)})
             return self._tabulated(e, env)
         if env.get("path") is None:
             raise IllFormed(f"{e} speaks of no trajectory")
@@ -208,12 +220,17 @@ class World(Reader):
             raise IllFormed(f"{e}: a policy has an action and a state")
         own = OUTCOMES if isinstance(e, L.q) else self.A
         shape = (self.S, own) if len(places) == 2 else (own,)
-        name, moves, shift = type(e).__name__, env["moves"], env.get("shift")
-        if isinstance(e, L.π_old | L.π_ref):
+        return self._column(self.law(*self._which(type(e), env, shape)).c, places[1:] + places[:1])
+
+    @staticmethod
+    def _which(law, env, *shape):
+        """The name of a law's logits, what moves them, and their shift."""
+        name, moves, shift = law.__name__, env["moves"], env.get("shift")
+        if law in (L.π_old, L.π_ref):
             moves, shift = (), None
-            if isinstance(e, L.π_old) and "old" in env:
+            if law is L.π_old and "old" in env:
                 name, moves, shift = "pi", env["moves"][:env["old"]], env.get("shift")
-        return self._column(self.law(name, shape, moves, shift).c, places[1:] + places[:1])
+        return name, *shape, moves, shift
 
     def _moved(self, e, env):
         """J at θ + rate · direction: every logit moved by its component."""
@@ -232,15 +249,21 @@ class World(Reader):
     def _is_defined(self, e, env):
         """A definition is unfolded where its arguments are what it speaks of; elsewhere the head is any function."""
         first = self.definitions[type(e)].left.args[:1]
-        return isinstance(e, L.ToGo) or not first or not isinstance(first[0], sp.Indexed) or isinstance(e.args[0], sp.Indexed)
+        anywhere = isinstance(e, L.ToGo | L.J) or not first or not isinstance(first[0], sp.Indexed)
+        return anywhere or isinstance(e.args[0], sp.Indexed)
 
     def _definition(self, definition, e, env):
         if isinstance(e, L.ToGo):
             return self._recursion(definition, e, env)
-        if isinstance(e, L.J) and e.args[0] not in (L.θ, L.θ[L.k]) or isinstance(e, L.R) and e.args[0] != L.τ:
+        if isinstance(e, L.J) and e.args[0] == L.θ_old:
+            return self.read(L.ExpectOld(definition.body.args[0]), env)
+        if isinstance(e, L.J) and e.args[0] not in (L.θ, L.θ[L.k]) or definition.left.args == (L.τ,) != e.args:
             raise IllFormed(f"{e} is not defined")
-        if not e.args or not isinstance(definition.left.args[0], sp.Indexed):
-            return self.read(definition.body, env)
+        names = definition.left.args
+        if not any(isinstance(x, sp.Indexed) for x in names):
+            own = {x: self.integer(y, env) if x.is_integer else Place(self.index(y, env))
+                   for x, y in zip(names, e.args, strict=True) if x.is_Symbol and x != L.τ}
+            return self.read(definition.body, {**env, **own})
         first = self.read(e.args[0], env)
         if not isinstance(first, Place) or first.time is None:
             raise IllFormed(f"{e}: the first argument is no s[t]")
@@ -250,7 +273,7 @@ class World(Reader):
 
     def _everywhere(self, definition, time, env):
         """The value of a definition on every trajectory at one time, and a trajectory for each value of its arguments."""
-        key = definition.head, time, env["moves"], env["way"]
+        key = definition.head, time, env["moves"], env["way"], env.get("old"), env.get(L.γ), env.get(L.λ)
         if key in self._memo:
             return self._memo[key]
         here = {**env, L.t: time, "path": "all"}
@@ -266,16 +289,18 @@ class World(Reader):
         return np.atleast_1d(sum(np.asarray(x) * 100**k for k, x in enumerate(indices)))
 
     def _recursion(self, definition, e, env):
-        steps, state = self.integer(e.args[0], env), self.index(e.args[1], env)
+        steps, *places = self.integer(e.args[0], env), *(self.index(x, env) for x in e.args[1:])
+        names = definition.left.args[1:]
         if steps < 0:
             raise IllFormed(f"{e}: a negative number of steps")
-        if not np.isscalar(state):
-            parts = [self._recursion(definition, type(e)(steps, L.s_), {**env, L.s_: Place(int(x))}) for x in state]
+        if not all(map(np.isscalar, places)):
+            at = [dict(zip(names, map(Place, map(int, x)), strict=True)) for x in zip(*np.broadcast_arrays(*places), strict=True)]
+            parts = [self._recursion(definition, type(e)(steps, *names), {**env, **x}) for x in at]
             return Jet(np.concatenate([x.padded(max(len(y.c) for y in parts)) for x in parts], axis=1))
-        key = type(e), steps, int(state), env["moves"], env["way"]
+        key = type(e), steps, *map(int, places), env["moves"], env["way"], env.get("old"), env.get(L.γ), env.get(L.λ)
         if key in self._memo:
             return self._memo[key]
-        here = {**env, L.h: steps, definition.left.args[1]: Place(int(state))}
+        here = {**env, L.h: steps, **dict(zip(names, map(Place, map(int, places)), strict=True))}
         value = self.read(definition.body if steps else definition.base, here)
         if env.get("shift") is None:
             self._memo[key] = value

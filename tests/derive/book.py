@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from rlbook.derive import claims
+from rlbook.derive.definitions import key
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 
@@ -55,6 +56,6 @@ def links():
 
 def definitions():
     """The heads that the book defines."""
-    return [type(x.left) for x in equations().values() if isinstance(x, claims.Defined)]
+    return [key(x.left) for x in equations().values() if isinstance(x, claims.Defined)]
 
 

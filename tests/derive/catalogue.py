@@ -76,6 +76,8 @@ from rlbook.derive.paths import Paths
 from rlbook.derive.samples import IID, Moment
 from rlbook.derive.sums import Sums
 
+from . import catalogue_gae
+
 CLAIMS = {}
 
 
@@ -287,3 +289,7 @@ claim("mdp/double-sum", Σ(γ**t * r[l], (t, 0, T), (l, 0, T)), Σ(γ**l, (l, 0,
 claim("mdp/sum-of-sums", Σ(Σ(r[l], (l, t, T)), (t, 0, T)), Σ((l + 1) * r[l], (l, 0, T)), mdp)
 claim("mdp/variance-of-score", Var[now, s[t]], E[now**2, s[t]], mdp)
 claim("mdp/first-order-improvement", Slope(J(θ_next), α), norm2(grad(J(θ))), mdp)
+
+from . import catalogue_values  # noqa: E402, F401  (more of them: values, baselines, reward-to-go)
+
+CLAIMS.update(catalogue_gae.CLAIMS)

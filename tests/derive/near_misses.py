@@ -69,6 +69,7 @@ from rlbook.derive.language import (
 )
 from rlbook.derive.mdp import FiniteMDP, On
 
+from . import near_misses_values
 from .catalogue import CLAIMS, M, U, group, paths, us, ρs
 
 law, old, ref, other = π(a_, s_), π_old(a_, s_), π_ref(a_, s_), π(a_, s_new)
@@ -391,3 +392,6 @@ MEANINGLESS = [(ring, sp.Symbol("y"), 0), (ring, Σ(V_togo(-1, s_), s_), 0), (ri
     (N_togo(h, s_new), 1), (V_togo(h, s_), V_togo(h, s_) + h * (V_togo(h + 1, s_) - V_togo(h, s_))),
     given=[CLAIMS["horizon/score-mean-zero"]],
 )
+
+NEAR_MISSES |= near_misses_values.NEAR_MISSES
+MEANINGLESS += near_misses_values.MEANINGLESS

@@ -1,11 +1,15 @@
 """The independent floating-point reader, as the second opinion on one equation."""
 import functools
 
+from rlbook.derive.algebra import Algebra
 from rlbook.derive.decide import worlds as finite_mdps
 from rlbook.derive.errors import IllFormed
+from rlbook.derive.induction import Induction
 from rlbook.derive.samples import IID
 from rlbook.derive.sums import Sums
 from rlbook.derive.worlds import TOLERANCE, World
+
+from .sequences import Sequences
 
 
 @functools.cache
@@ -14,6 +18,8 @@ def worlds(by):
     if isinstance(by, IID):
         sizes = (1, 3, 1, 3), (2, 2, 1, 2), (2, 2, 0, 4)     # states, actions, T, samples
         return tuple(World(seed, *size, zero=by.zero) for seed, size in enumerate(sizes))
+    if isinstance(by, Induction | Algebra):
+        return (Sequences(by),)
     options = {"bend": finite_mdps(by) is None, "variable": by.variable if isinstance(by, Sums) else {}}
     return World(0, 2, 3, 2, **options), World(1, 2, 2, 1, samples=4, **options)
 
@@ -36,5 +42,7 @@ def _agrees_in(world, pairs):
 
 def other_book(by, definitions):
     """The same worlds, where some definition of the book is another one."""
+    if isinstance(by, Induction | Algebra):
+        return Sequences(by, definitions=definitions)
     sizes = (1, 3, 1) if isinstance(by, IID) else (2, 3, 2)
     return World(0, *sizes, definitions=definitions, bend=finite_mdps(by) is None, zero=getattr(by, "zero", ()))

@@ -18,14 +18,15 @@ from rlbook.derive.language import N_togo, h, s_
 from rlbook.derive.mdp import HYPOTHESES, FiniteMDP, On
 from rlbook.derive.paths import Paths
 from rlbook.derive.samples import IID
+from rlbook.derive.softmax import Softmax
 from rlbook.derive.sums import Sums
 
 from . import near_misses, opinion, test_adversarial
 from .catalogue import CLAIMS
 
 HEAVY = {"iid/rloo-second-moment", "mdp/variance-of-score", "mdp/gae-unbiased", "mdp/variance-of-return", "mdp/gae-1-any-critic"}
-ABOUT = {"sums": (Sums, Horizon), "samples": (IID,), "horizon": (Horizon,), "mdp": (On, IID), "carriers": (On,),
-         "paths": (Paths,)}
+ABOUT = {"sums": (Sums, Horizon), "softmax": (Softmax,), "samples": (IID,), "horizon": (Horizon,), "mdp": (On, IID),
+         "process": (On,), "carriers": (On,), "paths": (Paths,)}
 
 
 def small(by):

@@ -8,6 +8,8 @@ from collections import Counter
 
 import pytest
 
+from rlbook.derive.definitions import STANDARD
+
 from . import book, survivors
 from .catalogue import CLAIMS
 
@@ -39,10 +41,10 @@ class TestBook:
 
     def test_definitions(self, record_property):
         for head in book.definitions():
-            examine(survivors.verdicts_on_definition(head), {head.__name__}, book.claims_of_the_book(), record_property)
+            examine(survivors.verdicts_on_definition(head), {STANDARD[head].name}, book.claims_of_the_book(), record_property)
 
     def test_a_reason_belongs_to_an_equation(self):
-        known = {link.id for link in book.links()} | {h.__name__ for h in book.definitions()} | set(CLAIMS)
+        known = {link.id for link in book.links()} | {STANDARD[h].name for h in book.definitions()} | set(CLAIMS)
         assert {k.split(" | ")[0] for k in survivors.frozen()} <= known
 
 

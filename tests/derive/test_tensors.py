@@ -12,24 +12,35 @@ from rlbook.derive.claims import BOOK
 from rlbook.derive.decide import softmax
 from rlbook.derive.definitions import STANDARD
 from rlbook.derive.language import (
+    Â,
     Π,
     Σ,
     A,
     AtOld,
     Clip,
     E,
+    G_n,
     J,
     N_togo,
     P,
     Q,
     R,
+    Rλ,
     T,
     V,
     V_togo,
     Var,
+    Vhat,
+    Y,
+    Z,
+    Â_n,
     a,
     a_,
+    at,
     b_,
+    c,
+    d,
+    e,
     exp,
     f,
     grad,
@@ -45,17 +56,24 @@ from rlbook.derive.language import (
     s_new,
     sg,
     t,
+    w,
+    x,
     x_,
     α,
     γ,
+    δ,
+    δπ,
     ε,
     θ,
+    λ,
     π,
     τ,
 )
 from rlbook.derive.tensors import Tensors
 from rlbook.losses import policy_gradient_loss
-from rlbook.returns import discounted_returns, rewards_to_go, total_returns
+from rlbook.returns import discounted_returns, gae, lambda_returns, reverse_scan, rewards_to_go, td_errors, total_returns
+
+from .catalogue_gae import stopped
 
 DOUBLE = torch.float64
 to_go = STANDARD[Q].body.args[0]  # Σ_{l=t}^{T} γ^{l-t} r_l: inside the definition of Q
@@ -74,9 +92,9 @@ def same_gradients(ours, tree, leaves, seed=0):
     """The two tensors agree, and so do their derivatives along a random direction."""
     close(ours, tree)
     weight = rand(*ours.shape, seed=seed)
-    pairs = [torch.autograd.grad((x * weight).sum(), leaves, retain_graph=True) for x in (ours, tree)]
-    for x, y in zip(*pairs, strict=True):
-        close(x, y)
+    pairs = [torch.autograd.grad((value * weight).sum(), leaves, retain_graph=True) for value in (ours, tree)]
+    for left, right in zip(*pairs, strict=True):
+        close(left, right)
 
 
 # -- returns -----------------------------------------------------------------------------------------
@@ -233,6 +251,64 @@ def test_recursive_definitions_are_read():
         value = (policy[..., None] * dynamics * (rewards + 0.8 * value)).sum((1, 2))
 
 
+# -- advantages --------------------------------------------------------------------------------------
+@pytest.mark.equation("td-error", "gae", "gae-lambda-0", "gae-lambda-1", "lambda-return-gae")
+@given(cases)
+def test_advantages_are_what_their_definitions_say(case):
+    """δ_t, Â_t, the λ-return, the n-step advantage and the error of the critic, each read at its own time."""
+    length, _, discount, seed = case
+    rewards, critic, true = (rand(length + k, seed=seed + k).requires_grad_() for k in (0, 1, 1))
+    none = torch.zeros(length, dtype=torch.bool)
+    world = Tensors({r: rewards, γ: discount, λ: 0.6, T: length - 1, s: torch.arange(length + 1), Vhat: critic, V: true})
+    steps = rewards, critic[:-1], critic[1:], none
+
+    def at_all_times(tree):
+        return torch.stack([world(tree, {t: k}) for k in range(length)])
+
+    errors = td_errors(*steps, discount)
+    same_gradients(errors, at_all_times(δ[t]), [rewards, critic], seed)
+    same_gradients(gae(*steps, none, discount, 0.6), at_all_times(Â[t]), [rewards, critic], seed)
+    same_gradients(lambda_returns(*steps, none, discount, 0.6), at_all_times(Rλ[t]), [rewards, critic], seed)
+    for mixing in (0, 1):
+        close(at_all_times(at(Â[t], λ=mixing)), gae(*steps, none, discount, float(mixing)))
+    close(at_all_times(Â_n(1, t)), errors)
+    close(at_all_times(e(s[t + 1])), (critic - true)[1:])
+    close(at_all_times(δπ[t]), rewards + discount * true[1:] - true[:-1])
+    for number in range(length + 1):
+        expected = discounted_returns(rewards[:number], discount, critic[number])[0] if number else critic[0]
+        close(world(G_n(number, 0)), expected)
+
+
+@pytest.mark.equation("gae-termination")
+@given(st.integers(1, 7), st.integers(0, 2**31))
+def test_episodes_that_end_inside_a_row(length, seed):
+    draw = torch.Generator().manual_seed(seed)
+    ended, cut = (torch.rand(length, generator=draw) < 0.3 for _ in range(2))
+    rewards, critic, following = (rand(length, seed=seed + k).requires_grad_() for k in range(3))
+    errors = td_errors(rewards, critic, following, ended, 0.9)
+    world = Tensors({d: (ended | cut).double(), x: errors, γ: 0.9, λ: 0.6, T: length - 1})
+    tree = torch.stack([world(stopped(t), {t: k}) for k in range(length)])
+    same_gradients(gae(rewards, critic, following, ended, cut, 0.9, 0.6), tree, [rewards, critic], seed)
+
+
+@given(st.integers(2, 7), st.integers(0, 2**31))
+def test_the_scan_and_its_adjoint_are_what_reverse_scan_computes(length, seed):
+    """Y_t = x_t + c_t Y_{t+1}; and its gradient by autograd is Z_t."""
+    inputs, coefficients, weights = (rand(length, seed=seed + k).requires_grad_() for k in range(3))
+    world = Tensors({x: inputs, c: coefficients, w: weights, T: length - 1})
+    tree = torch.stack([world(Y[t], {t: k}) for k in range(length)])
+    same_gradients(reverse_scan(coefficients, inputs), tree, [inputs, coefficients], seed)
+    (ours,) = torch.autograd.grad((reverse_scan(coefficients, inputs) * weights).sum(), inputs)
+    close(ours, torch.stack([world(Z[t], {t: k}) for k in range(length)]).detach())
+
+
+def test_values_come_before_definitions():
+    world = Tensors({δ: torch.tensor([1.0, 2.0], dtype=DOUBLE), γ: 0.5, λ: 1.0, T: 1})
+    close(world(Â[0]), torch.tensor(2.0, dtype=DOUBLE))
+    with pytest.raises(IllFormed, match="off a tensor"):
+        world(δ[2])
+
+
 def test_stop_gradient_and_components():
     logits = rand(3, seed=8).requires_grad_()
     world = Tensors({θ: logits, q: lambda k: logits.softmax(0)[k], x_: 1, b_: 2})
@@ -267,6 +343,13 @@ BAD = {
     "a gradient without parameters": grad(r[0]),
     "a fractional index": r[γ],
     "a negative number of steps": V_togo(-1, s_),
+    "a TD error of two times": δ[t, t],
+    "a TD error past the end": δ[t + 1],
+    "a TD error without a critic": δ[0],
+    "an advantage at no time": Â[γ],
+    "the error of a critic at a symbol": e(s_),
+    "an advantage of two times": A(s[0], a[1]),
+    "an advantage of one argument": A(s[0]),
 }
 
 
