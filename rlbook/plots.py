@@ -5,13 +5,15 @@ text; show the figure with `plt.show()`. Colours are told apart by colour-blind 
 included, has a contrast of at least 3 : 1 with both backgrounds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+
+from rlbook.returns import check_discount, check_integer
 
 INK = "#7f7f7f"
 BLUE, ORANGE, GREEN, RED, PURPLE = PALETTE = ("#2f86d0", "#c77a00", "#109070", "#d9534a", "#a070c8")
@@ -84,31 +86,6 @@ def score_arrows(policies: Sequence[Sequence[float]]) -> str:
             "scores of the actions, lead to the corners: short towards likely actions, long towards unlikely ones.")
 
 
-def score_bars(policy: Sequence[float], axes: Axes | None = None) -> str:
-    """The three scores of one softmax policy, e_a − π_θ, component by component, beside their weighted sum, zero.
-
-    policy: three or more positive probabilities. Bars of the score of action a show its components; the last group
-    is Σ_a π_θ(a) ∇ log π_θ(a) = 0 (eq-score-mean-zero).
-    """
-    probabilities = np.asarray(policy, dtype=float)
-    if probabilities.ndim != 1 or (probabilities <= 0).any() or not np.isclose(probabilities.sum(), 1):
-        raise ValueError(f"policy must be positive probabilities that sum to one, got {policy!r}")
-    axes = new_axes() if axes is None else axes
-    size = len(probabilities)
-    scores = np.eye(size) - probabilities
-    groups = np.vstack([scores, probabilities @ scores])
-    for component in range(size):
-        place = np.arange(size + 1) + 0.8 * (component - (size - 1) / 2) / size
-        axes.bar(place, groups[:, component], 0.7 / size, color=PALETTE[component], label=rf"$\theta_{component + 1}$")
-    axes.axhline(0, color=INK, linewidth=1)
-    labels = [rf"$a={a + 1}$" "\n" rf"$\pi={p:.2g}$" for a, p in enumerate(probabilities)]
-    axes.set_xticks(range(size + 1), [*labels, r"mean under $\pi$"])
-    axes.set_ylabel(r"component of $\nabla_\theta \log \pi_\theta(a)$")
-    axes.legend(ncols=size)
-    return (f"Components of the score of each of {size} actions: positive for the action's own logit, negative for the "
-            "others, largest for the least likely action; their mean under the policy is zero.")
-
-
 def learning_curves(log: dict, metric: str = "charts/episodic_return", axes: Axes | None = None,
                     label: str | None = None, color: str = BLUE, live: Sequence[float] | None = None) -> str:
     """One metric of a log's runs over iterations: thin lines for seeds, median, band from least to greatest.
@@ -128,15 +105,6 @@ def learning_curves(log: dict, metric: str = "charts/episodic_return", axes: Axe
     first, last = np.median(curves[:, 0]), np.median(curves[:, -1])
     return (f"{metric} over {curves.shape[1]} iterations, {len(curves)} seeds: "
             f"the median goes from {first:.3g} to {last:.3g}.")
-
-
-def loss_against_return(run: dict, axes: np.ndarray | None = None) -> str:
-    """The loss and the return of one run, side by side over iterations: only the second measures performance."""
-    left, right = new_axes(2, figsize=(8.0, 3.2)) if axes is None else axes
-    for place, metric, color in ((left, "losses/policy_loss", RED), (right, "charts/episodic_return", BLUE)):
-        place.plot(np.arange(1, len(run[metric]) + 1), run[metric], color=color)
-        place.set(xlabel="iteration", ylabel=metric.split("/")[-1].replace("_", " "))
-    return "The policy loss and the episodic return of one run over its iterations, side by side."
 
 
 def error_against_n(sizes: Sequence[int], errors, predicted=None, axes: Axes | None = None) -> str:
@@ -171,5 +139,163 @@ def coverage(result, truth: float, component: int = 0, show: int = 100, axes: Ax
             f"it, and of all {len(inside)} repetitions {100 * inside.mean():.1f} % hold it.")
 
 
+def variance_against_baseline(
+    baselines: Sequence[float], variances: Sequence[float], marks: Mapping[str, tuple[float, float]], axes: Axes | None = None
+) -> str:
+    """Variance of an estimate against a constant baseline, a parabola, with named baselines marked on it.
+
+    E‖u‖² (b − b*)² + what no baseline removes  (eq-optimal-baseline)
+
+    baselines and variances: the curve; marks: {name: (baseline, its variance)}, at most five. Raises ValueError for
+    sequences that differ in length or have no two points, entries that are not finite, and more or no marks.
+    """
+    x, y = _curve("variances", baselines, variances, "baselines")
+    if not isinstance(marks, Mapping):
+        raise ValueError(f"marks must be a dictionary of points by name, got {type(marks).__name__}")
+    _check_count("marks", marks)
+    for name, mark in marks.items():
+        _finite(f"mark {name!r}", mark, 2)
+    axes = new_axes() if axes is None else axes
+    axes.plot(x, y, color=INK)
+    for (name, (place, value)), color in zip(marks.items(), PALETTE, strict=False):
+        axes.plot(place, value, "o", color=color, markersize=7, label=f"{name}: {_short(value, y.max())}")
+    axes.set(xlabel=r"baseline $b$", ylabel="variance", ylim=(-0.04 * y.max(), None))
+    axes.legend()
+    listed = ", ".join(f"{_short(value, y.max())} at {name}" for name, (_, value) in marks.items())
+    return f"The variance of an estimate against its baseline, a parabola; it is {listed}."
+
+
+def estimator_variances(variances: Mapping[str, float], axes: Axes | None = None, label: str = "variance") -> str:
+    """One bar for each estimator, from the first at the top, with its number beside it.
+
+    variances: {name of the weight: variance}. Raises ValueError for none, and for numbers that are negative or not
+    finite.
+    """
+    if not isinstance(variances, Mapping) or not variances:
+        raise ValueError(f"variances must map at least one name to a number, got {variances!r:.60}")
+    values = _finite("variances", list(variances.values()), len(variances))
+    if (values < 0).any():
+        raise ValueError(f"variances must not be negative, got {values.min():.3g}")
+    axes = new_axes(figsize=(6.4, 0.9 + 0.4 * len(values))) if axes is None else axes
+    bars = axes.barh(range(len(values)), values, 0.6, color=BLUE)
+    axes.bar_label(bars, [_short(value, values.max()) for value in values], padding=4)
+    axes.set_yticks(range(len(values)), list(variances))
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(label)
+    names = list(variances)
+    return (f"Bars of {len(values)} values of {label}: the greatest is {values.max():.3g} with {names[values.argmax()]}, "
+            f"the least {_short(values.min(), values.max())} with {names[values.argmin()]}.")
+
+
+def bias_variance(
+    lambdas: Sequence[float], squared_bias: Sequence[float], variance: Sequence[float], n: int, axes: Axes | None = None
+) -> str:
+    """Squared bias, variance and their sum, the mean squared error, of a mean of N estimates, against λ.
+
+    E‖ĝ − ∇J‖² = ‖bias‖² + variance / N; the least of the drawn points is marked.
+
+    variance: of one trajectory's estimate, as `exact.gae_bias_variance` gives it. Raises ValueError for sequences that
+    differ in length or have no two points, entries that are not finite, and an n that is no integer >= 1.
+    """
+    check_integer("n", n, 1)
+    x, bias = _curve("squared_bias", lambdas, squared_bias, "lambdas")
+    noise = _curve("variance", lambdas, variance, "lambdas")[1] / n
+    error = bias + noise
+    axes = new_axes() if axes is None else axes
+    for values, color, name, style in ((bias, ORANGE, "squared bias", "--"), (noise, GREEN, "variance / N", ":"),
+                                       (error, BLUE, "mean squared error", "-")):
+        axes.plot(x, values, style, color=color, label=name)
+    best = error.argmin()
+    axes.plot(x[best], error[best], "o", color=BLUE, markersize=7)
+    axes.set(xlabel=r"$\lambda$", title=rf"$N = {n}$", ylim=(0, None))
+    axes.legend()
+    first, last = (_short(bias[i], error.max()) for i in (0, -1))
+    return (f"Against λ, with N = {n}: the squared bias goes from {first} to {last}, variance over N from "
+            f"{noise[0]:.3g} to {noise[-1]:.3g}; their sum is least, {error[best]:.3g}, at λ = {x[best]:.3g}.")
+
+
+def gae_weights(lambdas: Sequence[float], gamma: float = 1.0, steps: int = 20, axes: Axes | None = None) -> str:
+    """How much generalized advantage estimation counts the TD error l steps ahead: (γλ)^l, a line for each λ  (eq-gae).
+
+    Raises ValueError for no or more than five λ, a λ or γ outside [0, 1], and steps that are no integer >= 1.
+    """
+    check_integer("steps", steps, 1)
+    check_discount("gamma", gamma)
+    _check_count("lambdas", lambdas)
+    for lam in lambdas:
+        check_discount("every one of lambdas", lam)
+    axes = new_axes() if axes is None else axes
+    ahead = np.arange(steps + 1)
+    for lam, color in zip(lambdas, PALETTE, strict=False):
+        axes.plot(ahead, (gamma * lam) ** ahead, "o-", color=color, markersize=3, label=rf"$\lambda = {lam:g}$")
+    axes.set(xlabel=r"steps ahead $l$", ylabel=r"weight $(\gamma\lambda)^l$ of $\delta_{t+l}$", ylim=(-0.03, 1.05))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    listed = ", ".join(f"{lam:g}" for lam in lambdas)
+    return f"Weights of TD errors 0 to {steps} steps ahead for λ = {listed}: geometric, and slower to fall the larger λ."
+
+
+def ladder(logs: Mapping[str, dict], metric: str = "charts/episodic_return", axes: Axes | None = None) -> str:
+    """One metric of several logs over iterations: the median over seeds of each, with a band between the quartiles.
+
+    logs: {name: log as `rlbook.experiments.load` returns it}, at most five. Raises ValueError for none or more, and for
+    runs that lack the metric or differ in length within a log.
+    """
+    if not isinstance(logs, Mapping):
+        raise ValueError(f"logs must be a dictionary of logs by name, got {type(logs).__name__}")
+    _check_count("logs", logs)
+    curves = {name: _runs(name, log, metric) for name, log in logs.items()}
+    axes = new_axes() if axes is None else axes
+    for (name, values), color in zip(curves.items(), PALETTE, strict=False):
+        low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+        iterations = np.arange(1, values.shape[1] + 1)
+        axes.fill_between(iterations, low, high, color=color, alpha=0.18, linewidth=0)
+        axes.plot(iterations, median, color=color, label=name)
+    axes.set(xlabel="iteration", ylabel=metric.split("/")[-1].replace("_", " "))
+    axes.legend()
+    ends = ", ".join(f"{name} at {np.median(values[:, -1]):.3g}" for name, values in curves.items())
+    return f"{metric}, median and quartiles over seeds: {ends} in the last iteration."
+
+
 def _numbers(values) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values, dtype=float)
+
+
+def _short(value: float, scale: float) -> str:
+    """A number to three digits; 0 if it is no more than the rounding of numbers of this scale."""
+    return "0" if abs(value) <= 1e-12 * scale else f"{value:.3g}"
+
+
+def _finite(name: str, values, size: int | None = None) -> np.ndarray:
+    """Values as a row of finite numbers, of a given size if there is one."""
+    try:
+        numbers = _numbers(values)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if numbers.ndim != 1 or (size is not None and len(numbers) != size) or not np.isfinite(numbers).all():
+        raise ValueError(f"{name} must be {size or 'a row of'} finite numbers, got {values!r:.60}")
+    return numbers
+
+
+def _curve(name: str, x, y, x_name: str) -> tuple[np.ndarray, np.ndarray]:
+    places = _finite(x_name, x)
+    if len(places) < 2:
+        raise ValueError(f"{x_name} must be at least two numbers, got {x!r:.60}")
+    return places, _finite(name, y, len(places))
+
+
+def _check_count(name: str, items) -> None:
+    count = len(items) if isinstance(items, Mapping | Sequence) and not isinstance(items, str) else 0
+    if not 1 <= count <= len(PALETTE):
+        raise ValueError(f"{name} must hold 1 to {len(PALETTE)} entries, one for each colour, got {items!r:.60}")
+
+
+def _runs(name: str, log: dict, metric: str) -> np.ndarray:
+    """The metric of a log's runs, [seeds, iterations]."""
+    rows = [run.get(metric) for run in log["runs"]]
+    if not rows or any(row is None for row in rows) or len({len(row) for row in rows}) != 1:
+        raise ValueError(f"log {name!r} must hold runs with {metric!r} of one length, got lengths "
+                         f"{[None if row is None else len(row) for row in rows]!r:.60}")
+    return np.array(rows, dtype=float)
