@@ -2,16 +2,17 @@
 
     checks.check_temperature_score(my_function)      # silent if it is right
 
-A checker tries small random inputs from a fixed seed and raises `CounterExample` with the first that fails; the
-smallest cases come first. An answer that raises, or that is no function, is such a failure too. `exercise` runs a
-checker in a chapter and prints the result.
+A checker tries inputs that are always the same, round numbers or random ones from a fixed seed, and raises
+`CounterExample` with the first that fails; the smallest cases come first. An answer that raises, or that is no
+function, is such a failure too. `exercise` runs a checker in a chapter and prints the result.
 """
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from rlbook import exact
+from rlbook import exact, returns
 
 
 class CounterExample(ValueError):
@@ -77,6 +78,89 @@ def check_sample_size(fn: Callable) -> None:
         covariance = root @ root.T
         expected = torch.tensor(float(torch.ceil(covariance.trace() / tolerance**2)))
         _compare("the number of trajectories", {"covariance": covariance, "tolerance": tolerance}, expected, fn)
+
+
+def check_rewards_to_go(fn: Callable) -> None:
+    """fn(rewards, gamma) must be the rewards-to-go G_t of rewards [..., T+1], in the same shape (eq-reward-to-go)."""
+    generator = torch.Generator().manual_seed(6)
+    cases = [(torch.tensor([1.0], dtype=torch.float64), 0.5), (torch.tensor([1.0, 10.0], dtype=torch.float64), 0.5)]
+    for shape, gamma in (((5,), 0.9), ((2, 3), 1.0), ((2, 3, 7), 0.0), ((4, 20), 0.99)):
+        cases.append((torch.randn(shape, generator=generator, dtype=torch.float64).round(decimals=1), gamma))
+    for rewards, gamma in cases:
+        expected = returns.rewards_to_go(rewards, gamma=gamma)
+        _compare("rewards-to-go", {"rewards": rewards, "gamma": gamma}, expected, fn)
+
+
+def check_state_values(fn: Callable) -> None:
+    """fn(mdp, logits) must be the state values V_t(s) as a table [T+2, S], with zeros in the last row (eq-state-value)."""
+    generator = torch.Generator().manual_seed(7)
+    for horizon in (0, 1, 3):
+        mdp = exact.two_state_mdp(horizon)
+        logits = torch.randn(2, 2, generator=generator, dtype=torch.float64)
+        _compare("state values", {"mdp": mdp, "logits": logits}, exact.state_values(mdp, logits), fn)
+
+
+def check_two_action_baseline(fn: Callable) -> None:
+    """fn(p, f0, f1) must be the best baseline b* of two actions with probabilities p and 1 - p and payoffs f0 and f1,
+    elementwise (eq-optimal-baseline)."""
+    generator = torch.Generator().manual_seed(8)
+    for size in (1, 4):
+        p = (0.1 + 0.8 * torch.rand(size, generator=generator, dtype=torch.float64)).round(decimals=2)
+        f0, f1 = (torch.randint(-5, 6, (2, size), generator=generator)).to(p)
+        expected = torch.stack([_best_baseline(*one) for one in zip(p, f0, f1, strict=True)])
+        _compare("the best baseline of two actions", {"p": p, "f0": f0, "f1": f1}, expected, fn)
+
+
+def _best_baseline(p: Tensor, f0: Tensor, f1: Tensor) -> Tensor:
+    logits = torch.stack([p, 1 - p]).log()[None]
+    return exact.optimal_baseline(exact.bandit(torch.stack([f0, f1])), logits)[0, 0]
+
+
+def check_gae(fn: Callable) -> None:
+    """fn(rewards, values, next_values, terminated, truncated, gamma, lam) must be the advantages Â_t (eq-gae)."""
+    for inputs in _steps():
+        _compare("generalized advantage estimates", inputs, returns.gae(**inputs), fn)
+
+
+def check_lambda_returns(fn: Callable) -> None:
+    """fn(rewards, values, next_values, terminated, truncated, gamma, lam) must be the λ-returns R^λ_t (eq-lambda-return)."""
+    for inputs in _steps():
+        _compare("λ-returns", inputs, returns.lambda_returns(**inputs), fn)
+
+
+def _steps() -> Iterator[dict]:
+    """Arguments of `gae`: one row of 1, 2, 3 steps with every choice of ends, fewest first; several rows; random ones.
+
+    Inside an episode next_values[t] is values[t + 1], as it is in any data: who uses the one for the other is right.
+    Every γλ is exact in float32 too: gamma * lam * (1 - done.float()) is right, though not in float64.
+    """
+    for times in (1, 2, 3):
+        for ends in sorted(itertools.product("-et", repeat=times), key=lambda row: -row.count("-")):
+            for gamma, lam in ((1.0, 1.0), (0.5, 1.0), (0.5, 0.5), (1.0, 0.5), (0.5, 0.0), (0.0, 0.5)):
+                yield _round_numbers("".join(ends), gamma, lam)
+    rows = [_round_numbers(ends, 0.5, 0.5) for ends in ("---", "e--", "-t-", "-te", "tet", "--t")]
+    for shape in ((2, 3), (1, 3), (2, 3, 3), (6, 1, 3)):
+        count = shape[0] if len(shape) == 2 else shape[0] * shape[1]
+        stacked = {name: torch.stack([row[name] for row in rows[:count]]).view(shape) for name in list(rows[0])[:5]}
+        yield {**stacked, "gamma": 0.5, "lam": 0.5}
+    generator = torch.Generator().manual_seed(5)
+    settings = ((2, 10), 0.875, 0.75), ((40,), 63 / 64, 15 / 16), ((3, 100), 63 / 64, 1.0), ((2, 2, 50), 1.0, 0.875)
+    for shape, gamma, lam in settings:
+        numbers = (torch.randn(shape, generator=generator, dtype=torch.float64).round(decimals=1) for _ in range(3))
+        rewards, values, last = numbers
+        ends = torch.randint(0, 10, shape, generator=generator)
+        following = torch.cat([values[..., 1:], last[..., -1:]], dim=-1)
+        yield {"rewards": rewards, "values": values, "next_values": torch.where(ends < 2, last, following),
+               "terminated": ends == 0, "truncated": ends == 1, "gamma": gamma, "lam": lam}
+
+
+def _round_numbers(ends: str, gamma: float, lam: float) -> dict:
+    """Rewards 1, 2, 3, values 10, 20, 30; where an episode ends (e terminated, t truncated), the last state has value 50."""
+    times = torch.arange(1, len(ends) + 1, dtype=torch.float64)
+    terminated, truncated = (torch.tensor([end == kind for end in ends]) for kind in "et")
+    next_values = torch.where(terminated | truncated, 50.0, 10 * times + 10)
+    return {"rewards": times, "values": 10 * times, "next_values": next_values,
+            "terminated": terminated, "truncated": truncated, "gamma": gamma, "lam": lam}
 
 
 def _derivative(of: Callable, at: Tensor) -> Tensor:

@@ -1,38 +1,29 @@
-"""Returns of trajectories: every estimator here is one affine recurrence, solved backwards in time.
+"""Returns and advantages of trajectories: every estimator here is one affine recurrence, solved backwards in time.
 
 Time is the last axis and runs over t = 0..T, so it has T+1 entries; r_t is the reward of the step from s_t to s_{t+1}.
-NaN propagates: a NaN reward makes every earlier return NaN, unless a mask says that it does not count.
+NaN propagates: a NaN reward makes every earlier return NaN, unless a mask says that it does not count or an episode
+ends in between.
 """
 
+import math
 from numbers import Real
 
 import torch
 from torch import Tensor
 
-METHODS = ("auto", "loop")
+from rlbook.scan import HALF, check_like, check_recurrence, check_sequence, describe, loop, reverse_scan, unset
 
-
-def reverse_scan(a: float | Tensor, b: Tensor, init: Tensor | None = None, method: str = "auto") -> Tensor:
-    """Solve an affine recurrence backwards in time.
-
-    y_t = b_t + a_t · y_{t+1},  t = T..0,  y_{T+1} = init (0 if None)
-
-    Shapes: b [..., T+1]; a a number or a tensor of b's shape; init [...], b's shape without time. Returns [..., T+1].
-    Differentiable in a, b and init. `method` is "loop" ("auto" means the same until there is a faster one).
-    Raises ValueError for shapes that differ (nothing is broadcast), an empty time axis, integers, a mix of dtypes or
-    devices, an a that is neither number nor tensor, an unknown method.
-    Tests hold it to the double sum y_t = Σ_{k≥t} (Π_{t≤j<k} a_j) b_k + (Π_{j≥t} a_j) init.
-    """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-    _check_recurrence(a=a, b=b, init=init)
-    coefficients = a.unbind(-1) if isinstance(a, Tensor) else [float(a)] * b.shape[-1]
-    following = torch.zeros_like(b[..., 0]) if init is None else init
-    solution = []
-    for a_t, b_t in zip(reversed(coefficients), reversed(b.unbind(-1)), strict=True):
-        following = b_t + a_t * following
-        solution.append(following)
-    return torch.stack(solution[::-1], dim=-1)
+__all__ = [
+    "check_discount",
+    "check_integer",
+    "discounted_returns",
+    "gae",
+    "lambda_returns",
+    "reverse_scan",
+    "rewards_to_go",
+    "td_errors",
+    "total_returns",
+]
 
 
 def discounted_returns(rewards: Tensor, discounts: float | Tensor, bootstrap: Tensor | None = None) -> Tensor:
@@ -48,7 +39,7 @@ def discounted_returns(rewards: Tensor, discounts: float | Tensor, bootstrap: Te
     """
     if not isinstance(discounts, Tensor):
         check_discount("discounts", discounts)
-    _check_recurrence(discounts=discounts, rewards=rewards, bootstrap=bootstrap)
+    check_recurrence(discounts=discounts, rewards=rewards, bootstrap=bootstrap)
     return reverse_scan(discounts, rewards, bootstrap)
 
 
@@ -64,7 +55,7 @@ def rewards_to_go(rewards: Tensor, mask: Tensor | None = None, gamma: float = 1.
     Source: Spinning Up, "Don't Let the Past Distract You". Tests hold it to the definition and to junk after the end.
     """
     counts = _counted(rewards, mask, gamma)
-    return torch.where(counts, reverse_scan(gamma, torch.where(counts, rewards, 0.0)), 0.0)
+    return torch.where(counts, _masked_returns(rewards, counts, gamma), 0.0)
 
 
 def total_returns(rewards: Tensor, mask: Tensor | None = None, gamma: float = 1.0) -> Tensor:
@@ -77,24 +68,118 @@ def total_returns(rewards: Tensor, mask: Tensor | None = None, gamma: float = 1.
     Tests hold it to Σ_t γ^t r_t, written out.
     """
     counts = _counted(rewards, mask, gamma)
-    total = reverse_scan(gamma, torch.where(counts, rewards, 0.0))[..., :1]
+    total = _masked_returns(rewards, counts, gamma)[..., :1]
     return torch.where(counts, total, 0.0)
+
+
+def _masked_returns(rewards: Tensor, counts: Tensor, gamma: float) -> Tensor:
+    """By the loop, whose rounding does not depend on the length of the axis: padding changes no bit."""
+    counted = torch.where(counts, rewards, 0.0)
+    wide = counted.float() if rewards.dtype in HALF else counted
+    return loop(torch.full_like(wide, gamma), wide, wide.new_zeros(wide.shape[:-1])).to(rewards.dtype)
+
+
+def td_errors(rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, gamma: float) -> Tensor:
+    """One-step errors of a value function: what a step gave and led to, beyond what was expected.
+
+    δ_t = r_t + γ (1 - terminated_t) V(s_{t+1}) - V(s_t)  (eq-td-error)
+
+    Shapes: all [..., T+1]; values_t = V(s_t), next_values_t = V(s_{t+1}), where s_{t+1} is the state that step t led to
+    and not the first of the next episode. terminated is True or 1 where s_{t+1} is terminal: its value is 0, and
+    whatever next_values holds there, NaN included, changes nothing. A truncated step is no special case: it led to
+    s_{t+1}. Returns [..., T+1], in the unit of the rewards. Differentiable in rewards, values and next_values.
+    Raises ValueError for shapes that differ, an empty time axis, integers, a mix of dtypes or devices, flags other than
+    0 and 1 (not looked at on a GPU), gamma outside [0, 1]. NaN stays at its own time.
+    Source: Sutton & Barto (2nd ed.), eq. 6.5, whose R_{t+1} is r_t here. Tests hold it to the definition.
+    """
+    (terminated,) = _check_steps(rewards, values, next_values, gamma, terminated=terminated)
+    return _td_errors(rewards, values, next_values, terminated, gamma)
+
+
+def gae(
+    rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, lam: float
+) -> Tensor:
+    """Generalized advantage estimates: the discounted sum of the TD errors up to the end of the episode.
+
+    Â_t = Σ_{l≥0} (γλ)^l δ_{t+l}, that is Â_t = δ_t + γλ (1 - end_t) Â_{t+1}, Â_{T+1} = 0  (eq-gae)
+
+    with δ_t = r_t + γ (1 - terminated_t) V(s_{t+1}) - V(s_t) and end_t = terminated_t or truncated_t. Either end cuts
+    the sum; only termination makes V(s_{t+1}) zero, a truncated step and the last one, T, bootstrap from next_values.
+    Shapes: all [..., T+1]; values_t = V(s_t), next_values_t = V(s_{t+1}) of the true last observation where an episode
+    ends; flags boolean, or 0 and 1. A row may hold any number of episodes. A step with both flags is terminated.
+    Returns [..., T+1], in the unit of the rewards. Differentiable in rewards, values and next_values.
+    NaN reaches earlier times of its own episode and no further, and none at all from next_values of a terminated step.
+    Raises ValueError as `td_errors` does, and for lam outside [0, 1].
+    Source: Schulman et al. 2016 (arXiv 1506.02438), eq. 16. Tests hold it to both forms and to the checked expressions:
+    λ = 0 gives δ_t, λ = 1 the bootstrapped return minus V(s_t).
+    """
+    check_discount("lam", lam)
+    flags = _check_steps(rewards, values, next_values, gamma, terminated=terminated, truncated=truncated)
+    if rewards.dtype in HALF:
+        wide = (x.float() for x in (rewards, values, next_values))
+        return gae(*wide, *flags, gamma, lam).to(rewards.dtype)
+    terminated, truncated = flags
+    errors = _td_errors(rewards, values, next_values, terminated, gamma)
+    return reverse_scan(gamma * lam, errors, cut=terminated | truncated)
+
+
+def lambda_returns(
+    rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, lam: float
+) -> Tensor:
+    """λ-returns: averages of the n-step returns, the targets that a value function learns from.
+
+    R^λ_t = Â_t + V(s_t), that is R^λ_t = r_t + γ (1 - terminated_t) ((1 - λ) V(s_{t+1}) + λ R^λ_{t+1})  (eq-lambda-return)
+
+    where at an end, and at t = T, V(s_{t+1}) stands for R^λ_{t+1}. Arguments, shapes, NaN and errors are those of `gae`.
+    Returns [..., T+1], in the unit of the rewards.
+    Source: Sutton & Barto (2nd ed.), eq. 12.3 and 12.18. Tests hold it to gae + values and to the recurrence.
+    """
+    return gae(rewards, values, next_values, terminated, truncated, gamma, lam) + values
+
+
+def _td_errors(rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, gamma: float) -> Tensor:
+    """`td_errors`, checked. Multiplies by 0 where it may; 0 · NaN is NaN, so otherwise it selects, which takes twice as long."""
+    goes_on = unset(terminated, rewards.dtype)
+    if rewards.device.type == "cpu":
+        differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in (rewards, values, next_values))
+        out = None if differentiated else goes_on  # new memory costs as much time as the sum
+        errors = torch.addcmul(rewards, goes_on, next_values, value=gamma, out=out).sub_(values)
+        if math.isfinite(errors.sum().item()):
+            return errors
+        goes_on = unset(terminated, rewards.dtype)
+    following = torch.where(terminated, 0.0, next_values)
+    return torch.addcmul(rewards, goes_on, following, value=gamma).sub_(values)
+
+
+def _check_steps(rewards: Tensor, values: Tensor, next_values: Tensor, gamma: float, **flags: Tensor) -> list[Tensor]:
+    """The flags as booleans, after the checks that the functions of steps share."""
+    check_discount("gamma", gamma)
+    check_sequence("rewards", rewards)
+    check_like("values", values, rewards, rewards.shape)
+    check_like("next_values", next_values, rewards, rewards.shape)
+    return [_booleans(name, flag, rewards) for name, flag in flags.items()]
 
 
 def _counted(rewards: Tensor, mask: Tensor | None, gamma: float) -> Tensor:
     """The mask as booleans, after the checks that the functions of rewards, mask and gamma share."""
     check_discount("gamma", gamma)
-    _check_sequence("rewards", rewards)
-    if mask is None:
-        return torch.ones_like(rewards, dtype=torch.bool)
-    if not isinstance(mask, Tensor) or mask.shape != rewards.shape or mask.device != rewards.device:
-        given = _describe(mask) if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"mask must have the shape and device of rewards, {_describe(rewards)}, got {given}")
-    counts = mask.bool()
-    other = mask != counts  # NaN too
-    if other.any():
-        raise ValueError(f"mask must hold nothing but 0 and 1, or False and True, got {mask[other][0].item()!r}")
-    return counts
+    check_sequence("rewards", rewards)
+    return torch.ones_like(rewards, dtype=torch.bool) if mask is None else _booleans("mask", mask, rewards)
+
+
+def _booleans(name: str, flags: Tensor, rewards: Tensor) -> Tensor:
+    """Flags given as False and True, or 0 and 1, as booleans; on a GPU their values are not looked at."""
+    if not isinstance(flags, Tensor) or flags.shape != rewards.shape or flags.device != rewards.device:
+        given = describe(flags) if isinstance(flags, Tensor) else type(flags).__name__
+        raise ValueError(f"{name} must have the shape and device of rewards, {describe(rewards)}, got {given}")
+    if flags.dtype == torch.bool:
+        return flags
+    booleans = flags.bool()
+    if flags.device.type == "cpu":
+        other = flags != booleans  # NaN too
+        if other.any():
+            raise ValueError(f"{name} must hold nothing but 0 and 1, or False and True, got {flags[other][0].item()!r}")
+    return booleans
 
 
 def check_discount(name: str, value: float) -> None:
@@ -108,37 +193,3 @@ def check_integer(name: str, value: int, least: int, most: int | None = None) ->
     if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
         limits = f">= {least}" if most is None else f"in [{least}, {most}]"
         raise ValueError(f"{name} must be an integer {limits}, got {value!r}")
-
-
-def _check_recurrence(**named: float | Tensor | None) -> None:
-    """Raise ValueError, under the names given, unless factor, sequence and last value make one recurrence."""
-    (a_name, a), (b_name, b), (init_name, init) = named.items()
-    _check_sequence(b_name, b)
-    if isinstance(a, Tensor):
-        _check_like(a_name, a, b, b.shape)
-    elif isinstance(a, bool) or not isinstance(a, Real):
-        raise ValueError(f"{a_name} must be a number or a tensor of shape {tuple(b.shape)} as {b_name} is, got {a!r}")
-    if init is not None:
-        _check_like(init_name, init, b, b.shape[:-1])
-
-
-def _check_sequence(name: str, values: Tensor) -> None:
-    if not isinstance(values, Tensor):
-        raise ValueError(f"{name} must be a tensor [..., T+1], got {type(values).__name__}")
-    if values.dim() == 0 or values.shape[-1] == 0:
-        raise ValueError(f"{name} needs a last axis of time with at least one entry, got shape {tuple(values.shape)}")
-    if not values.is_floating_point():
-        raise ValueError(f"{name} must be floating point, got {values.dtype}; convert it, e.g. {name}.float()")
-
-
-def _check_like(name: str, values: Tensor, like: Tensor, shape: torch.Size) -> None:
-    if not isinstance(values, Tensor):
-        raise ValueError(f"{name} must be a tensor of shape {tuple(shape)}, got {type(values).__name__}")
-    if values.shape != shape:
-        raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(values.shape)}; nothing is broadcast")
-    if values.dtype != like.dtype or values.device != like.device:
-        raise ValueError(f"{name} is {_describe(values)}, but it must agree with {_describe(like)} in dtype and device")
-
-
-def _describe(values: Tensor) -> str:
-    return f"{values.dtype} {tuple(values.shape)} on {values.device}"

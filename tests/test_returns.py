@@ -95,6 +95,36 @@ def test_junk_behind_the_mask_changes_nothing(function):
         assert longer.grad.isfinite().all() and (longer.grad[:, 3:] == 0).all()
 
 
+@pytest.mark.parametrize("function", [rewards_to_go, total_returns])
+def test_padding_changes_no_bit(function):
+    rewards = torch.randn(3, 100, generator=torch.Generator().manual_seed(2))
+    for pad in (1, 15, 60):
+        longer = torch.cat([rewards, torch.randn(3, pad)], dim=1)
+        mask = torch.arange(100 + pad).expand(3, -1) < 100
+        assert torch.equal(function(longer, mask, 0.99)[:, :100], function(rewards, gamma=0.99))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_they_are_the_loop_bit_for_bit(dtype):
+    rewards = torch.randn(3, 100, generator=torch.Generator().manual_seed(4)).to(dtype)
+    mask = torch.arange(100).expand(3, -1) < 90
+    for gamma in (0.0, 0.99, 1.0):
+        expected = torch.where(mask, reverse_scan(gamma, torch.where(mask, rewards, 0.0), method="loop"), 0.0)
+        got = rewards_to_go(rewards, mask, gamma)
+        assert got.dtype == dtype and torch.equal(got, expected)
+        assert torch.equal(total_returns(rewards, mask, gamma), torch.where(mask, expected[:, :1], 0.0))
+
+
+@pytest.mark.parametrize("times", [40, 700])
+def test_long_discounted_returns_end_where_the_discount_is_zero(times):
+    draw = torch.Generator().manual_seed(3)
+    rewards = torch.randn(2, times, generator=draw, dtype=torch.float64)
+    discounts = 0.99 * (torch.rand(2, times, generator=draw) > 0.05).double()
+    bootstrap = torch.randn(2, generator=draw, dtype=torch.float64)
+    expected = [double_sum(*(x.tolist() for x in row)) for row in zip(rewards, discounts, bootstrap, strict=True)]
+    torch.testing.assert_close(discounted_returns(rewards, discounts, bootstrap), double(expected), rtol=1e-10, atol=1e-10)
+
+
 def test_masked_start_is_skipped_by_the_total():
     got = total_returns(torch.tensor([9.0, 1.0, 2.0]), torch.tensor([False, True, True]), 0.5)
     assert got.tolist() == [0.0, 1.0, 1.0]  # 0.5 · 1 + 0.25 · 2: γ counts positions on the axis
