@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from rlbook.control import CategoricalPolicy, VPGConfig, collect, load, make_envs, vpg
-from rlbook.control.vpg import METRICS, iteration_seed, scale_to_unit_std
+from rlbook.control.result import METRICS
+from rlbook.control.vpg import iteration_seed
+from rlbook.control.weights import scale_to_unit_std
 
 SMALL = VPGConfig(seed=3, num_iterations=6, num_envs=4, hidden_sizes=(8,), gamma=0.97, device="cpu")
 
@@ -165,7 +167,10 @@ def test_scaling_divides_by_one_number_and_survives_equal_weights():
      {"learning_rate": np.inf}, {"learning_rate": np.nan}, {"gamma": None}, {"gamma": "x"}, {"gamma": np.nan},
      {"hidden_sizes": 32}, {"hidden_sizes": None}, {"hidden_sizes": (True,)}, {"hidden_sizes": "ab"}, {"seed": 2**70},
      {"seed": 2**64}, {"seed": None}, {"device": "gpu0"}, {"device": 0}, {"device": ""}, {"normalize_weights": "no"},
-     {"normalize_weights": 0}, {"max_episode_steps": 1.5}],
+     {"normalize_weights": 0}, {"max_episode_steps": 1.5}, {"weights": "td"}, {"weights": None}, {"weights": ["gae"]},
+     {"discount_time": 1}, {"discount_time": None}, {"gae_lambda": 1.01}, {"gae_lambda": -0.1}, {"gae_lambda": "x"},
+     {"gae_lambda": np.nan}, {"critic_learning_rate": 0}, {"critic_learning_rate": np.inf}, {"critic_learning_rate": None},
+     {"critic_epochs": 0}, {"critic_epochs": 2.5}, {"critic_epochs": True}],
 )
 def test_settings_out_of_range_are_refused(change):
     name, value = next(iter(change.items()))
@@ -242,7 +247,8 @@ FOREIGN = {
     "a tensor": (lambda s: torch.ones(3), "holds no run, but a Tensor"),
     "weights alone": (lambda s: s["policy"], "does not know"),
     "no optimizer": (lambda s: without(s, "optimizer"), r"must have \['optimizer'\]"),
-    "a newer part": (lambda s: {**s, "critic": {}}, r"has \['critic'\], which this version"),
+    "a newer part": (lambda s: {**s, "reward_model": {}}, r"has \['reward_model'\], which this version"),
+    "a critic that is not used": (lambda s: {**s, "critic": {}}, r"has \['critic'\], which this version"),
     "a newer setting": (lambda s: {**s, "config": {**s["config"], "clip_coef": 0.2}}, r"config has \['clip_coef'\], which this"),
     "a bad setting": (lambda s: {**s, "config": {**s["config"], "gamma": 2.0}}, "gamma must be"),
     "config": (lambda s: {**s, "config": 3}, "cannot be restored"),

@@ -26,6 +26,27 @@ def check_sizes(name: str, sizes: Sequence[int]) -> None:
         raise ValueError(f"{name} must be a tuple of positive integers, as (32,), got {sizes!r}")
 
 
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise ValueError unless value is one of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {list(choices)}, got {value!r}")
+
+
+def check_bool(name: str, value: bool) -> None:
+    """Raise ValueError unless value is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def check_observations(observations: torch.Tensor, size: int, dtype: torch.dtype) -> None:
+    """Raise ValueError unless observations are a tensor [..., size] of that dtype."""
+    if not isinstance(observations, torch.Tensor) or observations.dtype != dtype:
+        given = observations.dtype if isinstance(observations, torch.Tensor) else type(observations).__name__
+        raise ValueError(f"observations must be a tensor of {dtype}, got {given}")
+    if observations.dim() == 0 or observations.shape[-1] != size:
+        raise ValueError(f"observations must be [..., D] with D = {size}, got {tuple(observations.shape)}")
+
+
 def check_device_name(device: str | torch.device | None) -> None:
     """Raise ValueError unless device is None or names a kind of device that torch knows, here or elsewhere."""
     try:
@@ -72,8 +93,8 @@ def check_history(history: dict[str, list[float]], metrics: tuple[str, ...]) -> 
         raise ValueError(f"history must have one entry per iteration of every metric, got {lengths}")
 
 
-def read_state(path: str | PathLike, parts: tuple[str, ...]) -> dict:
-    """The dictionary of these parts that torch.save wrote to a file; ValueError for any other content."""
+def read_state(path: str | PathLike, needed: tuple[str, ...], known: tuple[str, ...]) -> dict:
+    """The dictionary that torch.save wrote to a file, with all needed and no unknown parts; else ValueError."""
     content = Path(path).read_bytes()
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -82,7 +103,7 @@ def read_state(path: str | PathLike, parts: tuple[str, ...]) -> dict:
         raise ValueError(f"{path} is damaged, or Result.save did not write it: {reason}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds no run, but a {type(state).__name__}: Result.save did not write it")
-    check_names(f"{path}, as a saved run,", state, parts, parts)
+    check_names(f"{path}, as a saved run,", state, needed, known)
     return state
 
 

@@ -1,4 +1,4 @@
-"""Policies: networks that turn an observation into a distribution over actions."""
+"""Policies: networks that turn an observation into a distribution over actions; and the network itself."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from rlbook.control import arguments
+
+
+def tanh_network(sizes: Sequence[int], last_gain: float, generator: torch.Generator | None = None) -> nn.Sequential:
+    """Linear layers of these sizes with tanh between them; orthogonal weights of gain √2, the last of `last_gain`."""
+    layers = []
+    for i, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        last = i == len(sizes) - 2
+        linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # leaves the global random state alone
+        nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2), generator=generator)
+        nn.init.zeros_(linear.bias)
+        layers += [linear] if last else [linear, nn.Tanh()]
+    return nn.Sequential(*layers)
 
 
 class CategoricalPolicy(nn.Module):
@@ -29,14 +41,7 @@ class CategoricalPolicy(nn.Module):
         arguments.check_sizes("hidden_sizes", hidden_sizes)
         arguments.check_sizes("observation_size and num_actions", (observation_size, num_actions))
         self.sizes = (observation_size, *hidden_sizes, num_actions)
-        layers = []
-        for i, (inputs, outputs) in enumerate(zip(self.sizes[:-1], self.sizes[1:], strict=True)):
-            last = i == len(self.sizes) - 2
-            linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # leaves the global random state alone
-            nn.init.orthogonal_(linear.weight, 0.01 if last else math.sqrt(2), generator=generator)
-            nn.init.zeros_(linear.bias)
-            layers += [linear] if last else [linear, nn.Tanh()]
-        self.network = nn.Sequential(*layers)
+        self.network = tanh_network(self.sizes, 0.01, generator)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Logits [..., A] of observations [..., D]."""
@@ -69,12 +74,7 @@ class CategoricalPolicy(nn.Module):
         return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
     def _check_observations(self, observations: Tensor) -> None:
-        needed, size = self.network[0].weight.dtype, self.sizes[0]
-        if not isinstance(observations, Tensor) or observations.dtype != needed:
-            given = observations.dtype if isinstance(observations, Tensor) else type(observations).__name__
-            raise ValueError(f"observations must be a tensor of {needed}, got {given}")
-        if observations.dim() == 0 or observations.shape[-1] != size:
-            raise ValueError(f"observations must be [..., D] with D = {size}, got {tuple(observations.shape)}")
+        arguments.check_observations(observations, self.sizes[0], self.network[0].weight.dtype)
 
     def _check_actions(self, observations: Tensor, actions: Tensor) -> None:
         if not isinstance(actions, Tensor) or actions.dtype != torch.int64:

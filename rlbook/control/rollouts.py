@@ -85,7 +85,7 @@ def collect(envs: VectorEnv, policy: CategoricalPolicy, generator: torch.Generat
     negative seed, and if the environment returns a reward that is not finite.
     Tests hold it, transition by transition, to single environments stepped by hand.
     """
-    _check_policy(envs, policy)
+    check_policy(envs, policy)
     arguments.check_generator(generator)
     check_integer("seed", seed, 0)
     observation, _ = envs.reset(seed=seed)
@@ -106,7 +106,8 @@ def collect(envs: VectorEnv, policy: CategoricalPolicy, generator: torch.Generat
     return Episodes(states, actions, rewards.float(), terminated.bool(), truncated.bool(), mask)
 
 
-def _check_policy(envs: VectorEnv, policy: CategoricalPolicy) -> None:
+def check_policy(envs: VectorEnv, policy: CategoricalPolicy) -> None:
+    """Raise ValueError unless policy is one that fits the environment's observations and actions."""
     if not isinstance(policy, CategoricalPolicy):
         raise ValueError(f"policy must be a CategoricalPolicy, got {type(policy).__name__}")
     sizes, needed = (policy.sizes[0], policy.sizes[-1]), (*envs.single_observation_space.shape, envs.single_action_space.n)

@@ -1,0 +1,187 @@
+"""Segments of fixed length against single environments stepped by hand, over several calls (PITFALLS, row 4)."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+
+from rlbook.control import CategoricalPolicy, Position, collect_segment, make_envs, reset_position
+from rlbook.returns import gae
+
+NEXT_STEP = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def policy_for(envs) -> CategoricalPolicy:
+    return CategoricalPolicy(envs.single_observation_space.shape[0], int(envs.single_action_space.n), (8,), generator(0))
+
+
+def roll(envs, seed: int, sizes: list[int]) -> list:
+    """Consecutive segments of these numbers of steps; the position handed on is checked on the way."""
+    draws, position, segments = generator(1), reset_position(envs, seed), []
+    for size in sizes:
+        segment, position = collect_segment(envs, policy_for(envs), draws, position, size)
+        segments.append(segment)
+        assert np.array_equal(position.ended, (segment.terminated | segment.truncated)[:, -1].numpy())
+        assert np.array_equal(position.observation.astype(np.float32), segment.next_observations[:, -1].numpy())
+    envs.close()
+    return segments
+
+
+def check_by_hand(segments: list, singles: list[gymnasium.Env], restart, same) -> None:
+    """Step one environment for each row; restart(rows) resets those rows and returns their first observations."""
+    now = dict(zip(range(len(singles)), restart(range(len(singles))), strict=True))
+    ended = []
+    for segment in segments:
+        for t in range(segment.actions.shape[1]):
+            fresh = dict(zip(ended, restart(ended), strict=True))
+            running = []
+            for i, env in enumerate(singles):
+                row = [field[i, t].numpy() for field in segment]
+                observation, following, action, reward, terminated, truncated, valid = row
+                assert same(observation, now[i]) and valid == (i not in fresh)
+                if valid:
+                    now[i], *got, _ = env.step(int(action))
+                    assert (np.float32(got[0]), got[1], got[2]) == (reward, terminated, truncated)
+                else:
+                    now[i] = fresh[i]
+                    assert (action, reward, terminated, truncated) == (0, 0, False, False)
+                assert same(following, now[i])
+                running += [i] if terminated or truncated else []
+            ended = running
+
+
+def exactly(a, b) -> bool:
+    return np.array_equal(a, np.asarray(b, dtype=np.float32))
+
+
+def nearly(a, b) -> bool:
+    return np.allclose(a, b, rtol=0, atol=1e-6)
+
+
+def ends(segments: list, name: str) -> list[bool]:
+    """Whether an episode ends so anywhere, and whether one does in the last step of a segment that another follows."""
+    flags = [getattr(segment, name) for segment in segments]
+    return [any(f.any() for f in flags), any(f[:, -1].any() for f in flags[:-1])]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "limit", "sizes"),
+    [("CartPole-v1", 17, [17, 8, 30, 1, 1, 25]), ("Acrobot-v1", 7, [15, 1, 9]), ("MountainCar-v0", 5, [5, 5, 5])],
+)
+def test_row_4_sync_segments_equal_single_environments(env_id, limit, sizes):
+    n, seed = 10, 31
+    envs = gymnasium.make_vec(env_id, n, "sync", vector_kwargs=NEXT_STEP, max_episode_steps=limit)
+    segments = roll(envs, seed, sizes)
+    singles = [gymnasium.make(env_id, max_episode_steps=limit) for _ in range(n)]
+    seeds = {i: seed + i for i in range(n)}
+    check_by_hand(segments, singles, lambda rows: [singles[i].reset(seed=seeds.pop(i, None))[0] for i in rows], exactly)
+    assert ends(segments, "truncated") == [True, True]
+    if env_id == "CartPole-v1":
+        assert ends(segments, "terminated") == [True, True]
+
+
+def test_row_4_vector_segments_equal_single_environments():
+    n, seed, limit, sizes = 12, 5, 17, [17, 8, 30, 1, 1, 25]
+    envs = make_envs("CartPole-v1", n, limit)
+    assert type(envs).__name__ == "CartPoleVectorEnv"  # its own class, whose rows share one random state
+    segments = roll(envs, seed, sizes)
+    singles = [gymnasium.make("CartPole-v1", max_episode_steps=limit) for _ in range(n)]
+    random = seeding.np_random(seed)[0]
+
+    def restart(rows):
+        starts = random.uniform(-0.05, 0.05, size=(4, len(rows)))
+        for i, start in zip(rows, starts.T, strict=True):
+            singles[i].reset()
+            singles[i].unwrapped.state = start
+        return list(starts.T)
+
+    check_by_hand(segments, singles, restart, nearly)
+    assert ends(segments, "truncated") == ends(segments, "terminated") == [True, True]
+
+
+def test_cutting_a_rollout_changes_nothing():
+    whole = roll(make_envs("CartPole-v1", 6, 20), 3, [60])[0]
+    parts = roll(make_envs("CartPole-v1", 6, 20), 3, [1, 19, 33, 7])
+    for name, field in whole._asdict().items():
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts], dim=1), field), name
+    assert not whole.valid.all() and whole.actions.dtype == torch.int64
+    assert whole.rewards.dtype == whole.observations.dtype == torch.float32
+
+
+def test_made_up_steps_stand_exactly_behind_the_ends():
+    segment = roll(make_envs("CartPole-v1", 6, 20), 3, [60])[0]
+    ended = segment.terminated | segment.truncated
+    assert torch.equal(segment.valid[:, 1:], ~ended[:, :-1]) and segment.valid[:, 0].all()
+    assert torch.equal(segment.observations[:, 1:], segment.next_observations[:, :-1])
+    assert (segment.rewards == segment.valid).all()  # CartPole pays 1 a step, and the made-up step pays nothing
+
+
+def pieces(segment, i: int) -> list[range]:
+    """The steps of row i of each episode, or part of one, that lie in the segment."""
+    steps, start = segment.valid.shape[1], 0
+    cut = []
+    for t in range(steps):
+        if not segment.valid[i, t]:
+            start = t + 1
+        elif segment.terminated[i, t] or segment.truncated[i, t] or t == steps - 1:
+            cut.append(range(start, t + 1))
+    return cut
+
+
+@pytest.mark.equation("gae")
+@pytest.mark.parametrize("lam", [0.0, 0.9, 1.0])
+def test_gae_of_a_segment_is_gae_of_each_episode(lam):
+    """Row 3 of PITFALLS on real environments, with a function of the state as critic."""
+    counted = 0
+    for segment in roll(make_envs("CartPole-v1", 8, 17), 9, [17, 40, 11]):
+        values = (segment.observations.double() @ torch.tensor([3.0, -1.0, 5.0, 2.0], dtype=torch.float64)).exp()
+        next_values = (segment.next_observations.double() @ torch.tensor([3.0, -1.0, 5.0, 2.0], dtype=torch.float64)).exp()
+        fields = (segment.rewards.double(), values, next_values, segment.terminated, segment.truncated)
+        together = gae(*fields, 0.97, lam)
+        for i in range(8):
+            for piece in pieces(segment, i):
+                alone = gae(*(field[i, piece.start : piece.stop] for field in fields), 0.97, lam)
+                torch.testing.assert_close(together[i, piece.start : piece.stop], alone, rtol=1e-12, atol=1e-12)
+                counted += len(piece)
+        counted -= segment.valid.sum().item()
+    assert counted == 0  # every valid step belongs to one piece
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"policy": CategoricalPolicy(3, 2)}, "takes 3 numbers and chooses among 2 actions.*gives 4 and has 2"),
+        ({"policy": None}, "policy must be a CategoricalPolicy, got NoneType"),
+        ({"generator": None}, "generator must be a torch.Generator on the CPU, got None"),
+        ({"num_steps": 0}, "num_steps must be an integer >= 1, got 0"),
+        ({"num_steps": 2.0}, "num_steps must be an integer >= 1, got 2.0"),
+        ({"position": None}, "position must be a Position, as reset_position returns it, got NoneType"),
+        ({"position": Position(np.zeros((3, 4)), np.zeros(3, bool))}, r"observations \(2, 4\) and booleans \(2,\), got \(3, 4\)"),
+        ({"position": Position(np.zeros((2, 4)), np.zeros(3, bool))}, r"booleans \(2,\), got .* and bool \(3,\)"),
+        ({"position": Position(np.zeros((2, 4)), np.zeros(2))}, "and float64"),
+    ],
+)
+def test_bad_arguments_are_refused(change, message):
+    envs = make_envs("CartPole-v1", 2)
+    given = {"policy": policy_for(envs), "generator": generator(0), "position": reset_position(envs, 0), "num_steps": 3}
+    with pytest.raises(ValueError, match=message):
+        collect_segment(envs, **{**given, **change})
+    envs.close()
+
+
+def test_a_negative_seed_and_a_reward_that_is_not_finite_are_refused(monkeypatch):
+    envs = make_envs("CartPole-v1", 2)
+    for seed in (-1, None, 1.0):
+        with pytest.raises(ValueError, match="seed must be an integer >= 0"):
+            reset_position(envs, seed)
+    position, step = reset_position(envs, 0), envs.step
+    monkeypatch.setattr(envs, "step", lambda actions: (step(actions)[0], np.full(2, np.inf), *step(actions)[2:]))
+    with pytest.raises(ValueError, match="reward that is not finite"):
+        collect_segment(envs, policy_for(envs), generator(0), position, 2)
+    envs.close()
