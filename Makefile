@@ -18,7 +18,12 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help book test serve lint refresh experiments mutate-provers colab clean distclean
+# The libraries that the benches measure against live in an environment of their own; nothing else needs them.
+BENCH_VENV := tests/bench/.venv
+BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --disable-pip-version-check
+BENCH_INSTALLED := $(BENCH_VENV)/.installed
+
+.PHONY: help book test serve lint refresh experiments mutate-provers bench colab clean distclean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
@@ -50,6 +55,9 @@ experiments: $(INSTALLED) ## run the long experiments again and store their logs
 mutate-provers: $(INSTALLED) ## change the provers' own rules one at a time and count what the tests catch
 	$(PY) -m tests.derive.mutate_provers
 
+bench: $(BENCH_INSTALLED) ## measure rlbook against other libraries and store the logs in rlbook/data (BENCH=gae for one)
+	$(BENCH_VENV)/bin/python -m tests.bench $(BENCH)
+
 colab: $(INSTALLED) ## write the repository's address everywhere (REPO=owner/name to change it)
 	$(PY) -m rlbook.site.colab $(if $(REPO),--repo $(REPO))
 
@@ -57,7 +65,7 @@ clean: ## delete what was built
 	rm -rf _build reports .pytest_cache .ruff_cache .hypothesis
 
 distclean: clean ## delete the environment as well
-	rm -rf $(VENV) rlbook/site/node_modules *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) rlbook/site/node_modules *.egg-info
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -72,4 +80,15 @@ ifneq ($(strip $(TORCH_INDEX)),)
 	fi
 endif
 	$(PIP) install -r requirements.txt
+	@touch $@
+
+$(BENCH_INSTALLED): tests/bench/requirements.txt | $(INSTALLED)
+	@$(BENCH_PIP) --version > /dev/null 2>&1 || $(PY) -m venv --clear $(BENCH_VENV)
+ifneq ($(strip $(TORCH_INDEX)),)
+	@if [ "$$(uname -s)" = Linux ]; then \
+	  $(BENCH_PIP) install --retries 0 --no-deps --extra-index-url $(TORCH_INDEX) $(TORCH) \
+	    || echo "$(TORCH_INDEX) failed; going on without it"; \
+	fi
+endif
+	$(BENCH_PIP) install -r $<
 	@touch $@

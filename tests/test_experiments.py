@@ -5,18 +5,15 @@ import math
 import sys
 import types
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
 
-matplotlib.use("Agg")
-
-from rlbook import exact, experiments, plots  # noqa: E402
-from rlbook.control import VPGConfig  # noqa: E402
-from rlbook.experiments import __main__ as command_line  # noqa: E402
-from rlbook.experiments import cartpole, estimation  # noqa: E402
-from rlbook.experiments.source import code_hash, reachable  # noqa: E402
+from rlbook import exact, experiments
+from rlbook.control import VPGConfig
+from rlbook.experiments import __main__ as command_line
+from rlbook.experiments import cartpole, estimation
+from rlbook.experiments.source import code_hash, reachable
 
 MDP = exact.two_state_mdp()
 LOGITS = torch.tensor([[0.2, -0.1], [-0.3, 0.4]], dtype=torch.float64)
@@ -40,7 +37,9 @@ def test_log_says_what_made_it_and_nothing_private(name):
     assert set(log["versions"]) == {"python", "gymnasium", "numpy", "torch"} and log["machine"]
     text = (experiments.DATA / f"{name}.json").read_text()
     assert "/home" not in text and "/work" not in text and len(text) < 60_000
-    assert VPGConfig(seed=0, **log["config"]).num_iterations == len(log["runs"][0]["global_step"])
+    config = VPGConfig(seed=0, **log["config"])
+    steps = log["iterations"] if name == "gradient_variance" else range(config.num_iterations)
+    assert all(len(values) == len(steps) for run in log["runs"] for key, values in run.items() if key != "seed")
 
 
 def test_cartpole_log_supports_the_text():
@@ -182,7 +181,7 @@ def test_hash_ignores_words_layout_and_what_is_not_reached(monkeypatch, tmp_path
 def test_hash_of_vpg_reaches_everything_that_decides_a_curve():
     names = {name.split(".")[-1] for name in reachable(cartpole.vpg_cartpole)}
     assert {"vpg", "VPGConfig", "collect", "make_envs", "CategoricalPolicy", "policy_gradient_loss", "total_returns",
-            "reverse_scan", "iteration_seed", "rounded", "learning_curves", "_record", "_start", "device"} <= names
+            "reverse_scan", "iteration_seed", "rounded", "learning_curves", "_record", "start", "device"} <= names
     assert any(name.endswith(" SEEDS") for name in names) and any(name.endswith(" METRICS") for name in names)
     assert not {"discounted_returns", "score", "vpg_cartpole_discounted"} & names
 
@@ -264,60 +263,4 @@ def test_chi2_quantiles():
 )
 def test_bad_sizes_and_numbers_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
-        call()
-
-
-# ---- figures
-
-def luminance(color: str) -> float:
-    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
-
-
-@pytest.mark.parametrize("color", [plots.INK, *plots.PALETTE])
-@pytest.mark.parametrize("page", ["#ffffff", "#14181e"])
-def test_colours_read_on_light_and_dark_pages(color, page):
-    light, dark = sorted([luminance(color) + 0.05, luminance(page) + 0.05], reverse=True)
-    assert light / dark >= 3
-
-
-def test_figures_describe_themselves(tmp_path):
-    log = experiments.load("vpg_cartpole")
-    result = estimation.coverage(MDP, LOGITS, 50, 100, generator(0))
-    calls = [
-        lambda: plots.score_arrows([[0.2, 0.3, 0.5], [1 / 3] * 3]),
-        lambda: plots.score_bars([0.6, 0.3, 0.1]),
-        lambda: plots.learning_curves(log, live=log["runs"][0]["charts/episodic_return"]),
-        lambda: plots.loss_against_return(log["runs"][0]),
-        lambda: plots.error_against_n([10, 100], torch.tensor([1.0, 0.3])),
-        lambda: plots.error_against_n([10, 100], [1.0, 0.3], [1.0, 0.32]),
-        lambda: plots.coverage(result, 0.5, component=1),
-    ]
-    for call in calls:
-        text = call()
-        assert text.endswith(".") and 40 < len(text) < 300
-        figure = plots.plt.gcf()
-        figure.savefig(tmp_path / "figure.png")
-        assert (tmp_path / "figure.png").stat().st_size < 150_000
-        plots.plt.close(figure)
-
-
-def test_learning_curves_draw_median_and_range():
-    log = {"runs": [{"m": [0.0, 10.0]}, {"m": [1.0, 20.0]}, {"m": [5.0, 90.0]}]}
-    axes = plots.new_axes()
-    plots.learning_curves(log, "m", axes)
-    assert axes.lines[-1].get_ydata().tolist() == [1.0, 20.0]
-    band = axes.collections[0].get_paths()[0].vertices
-    assert band[:, 1].min() == 0.0 and band[:, 1].max() == 90.0
-    plots.plt.close("all")
-
-
-@pytest.mark.parametrize(
-    "call",
-    [lambda: plots.score_arrows([[0.5, 0.5]]), lambda: plots.score_arrows([[0.5, 0.6, -0.1]]),
-     lambda: plots.score_bars([0.5, 0.6]), lambda: plots.score_bars([[0.5, 0.5]])],
-)
-def test_what_is_no_policy_is_refused(call):
-    with pytest.raises(ValueError, match="polic"):
         call()
