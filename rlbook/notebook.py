@@ -1,5 +1,6 @@
 """What chapters use to show things: the source of the package's functions, and numbers short enough to read."""
 import ast
+import difflib
 import inspect
 import textwrap
 from collections.abc import Callable
@@ -8,13 +9,13 @@ from torch import Tensor
 
 
 class Source:
-    """Python source that a notebook displays with colours."""
+    """Python source, or a `diff` of it, that a notebook displays with colours."""
 
-    def __init__(self, code: str) -> None:
-        self.code = code
+    def __init__(self, code: str, language: str = "python") -> None:
+        self.code, self.language = code, language
 
     def _repr_markdown_(self) -> str:
-        return f"```python\n{self.code}\n```"
+        return f"```{self.language}\n{self.code}\n```"
 
     def __repr__(self) -> str:
         return self.code
@@ -26,6 +27,26 @@ def show(*functions: Callable, docstrings: bool = False) -> Source:
     Comments and layout are kept, since they tie each line to its symbol. Raises TypeError for what has no source.
     """
     return Source("\n\n\n".join(_source(function, docstrings) for function in functions))
+
+
+def show_diff(before: Callable, after: Callable) -> Source:
+    """What one function changes in the other: their bodies as a unified diff, without docstrings.
+
+    Raises TypeError for what has no source, ValueError where the bodies agree.
+    """
+    old, new = (_body(function) for function in (before, after))
+    if old == new:
+        raise ValueError(f"{before.__name__} and {after.__name__} have the same body: there is nothing to show")
+    lines = difflib.unified_diff(old, new, before.__name__, after.__name__, n=len(old), lineterm="")
+    return Source("\n".join(line.rstrip() for line in lines if not line.startswith("@@")), "diff")
+
+
+def _body(function: Callable) -> list[str]:
+    code = _source(function, docstrings=False)
+    lines, first = code.splitlines(), ast.parse(code).body[0].body[0].lineno - 1
+    while lines[first - 1].lstrip().startswith("#"):
+        first -= 1
+    return textwrap.dedent("\n".join(lines[first:])).splitlines()
 
 
 def _source(function: Callable, docstrings: bool) -> str:

@@ -74,7 +74,7 @@ def test_slope_of_a_step_is_the_squared_gradient():
     assert torch.allclose((ahead - behind) / (2 * step), direction.square().sum(), rtol=1e-6)
 
 
-@pytest.mark.equation("value-to-go", "value-to-go-total", "expected-return")
+@pytest.mark.equation("state-value-to-go", "state-value-total", "expected-return")
 @pytest.mark.parametrize("horizon", [0, 1, 4])
 def test_recursion_over_steps_to_go_is_the_sum_over_trajectories(horizon):
     mdp, logits = random_mdp(8, states=2, actions=2, horizon=horizon)
@@ -85,8 +85,7 @@ def test_recursion_over_steps_to_go_is_the_sum_over_trajectories(horizon):
     assert torch.allclose(mdp.initial @ value, exact.expected_return(mdp, logits), atol=1e-12)
 
 
-@pytest.mark.equation("score-every-horizon", "policy-gradient-every-horizon", "product-to-go", "product-to-go-total",
-                      "score-to-go")
+@pytest.mark.equation("score-mean-zero", "policy-gradient")
 @pytest.mark.parametrize("horizon", [0, 1, 4])
 def test_recursions_of_score_and_product_give_zero_and_the_gradient(horizon):
     mdp, logits = random_mdp(9, states=2, actions=2, horizon=horizon)

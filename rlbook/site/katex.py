@@ -139,10 +139,11 @@ _SIGNS = ("=", "+", "-", "<", ">", r"\mid", r"\le", r"\ge", r"\in", r"\sim", r"\
 
 
 def breakable(tex):
-    """Say where a formula may be broken: after top-level relations, signs and thin spaces (between factors), and before
-    a side condition (after a quad); never inside brackets or inside the side condition.
+    """Say where a formula may be broken: after top-level relations, signs and thin spaces (between factors, but not after
+    a short coefficient such as 2γ), and before a side condition (after a quad); never inside brackets or inside the side
+    condition.
     """
-    braces, brackets, side, out = 0, 0, False, []
+    braces, brackets, side, out, written = 0, 0, False, [], 0      # written: marks since the last sign
     for token in _TOKEN.findall(tex):
         braces += (token == "{") - (token == "}")
         if braces == 0:
@@ -150,9 +151,10 @@ def breakable(tex):
         top = braces == 0 and brackets <= 0
         side = side or top and token in (r"\quad", r"\qquad")
         out.append(token)
+        written = 0 if top and token in _SIGNS else written + bool(token.strip())
         if braces == 0 and token in _SIGNS and (side or not top):
             out.append(r"\nobreak ")
-        elif top and token in (r"\,", r"\quad", r"\qquad"):
+        elif top and (token in (r"\quad", r"\qquad") or token == r"\," and written > 3):
             out.append(r"\allowbreak ")
     return "".join(out)
 

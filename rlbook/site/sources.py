@@ -10,9 +10,11 @@ _OTHER = {"derive", "site"}  # the proof engine and the site speak about equatio
 
 
 def _trees(folder):
-    """Every Python file under a folder, as (path relative to the folder, syntax tree), in order."""
+    """Every Python file under a folder, as (path relative to the folder, syntax tree), in order; hidden folders left out."""
     for path in sorted(Path(folder).rglob("*.py")):
-        yield path.relative_to(folder), ast.parse(path.read_text(encoding="utf-8"), str(path))
+        inside = path.relative_to(folder)
+        if not any(part.startswith(".") for part in inside.parts):
+            yield inside, ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def _definitions(body, prefix=""):

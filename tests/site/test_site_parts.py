@@ -38,6 +38,7 @@ def test_a_formula_that_does_not_parse_is_an_error_and_the_next_one_is_typeset()
         (r"\sum_{a, b}\, x = \left(y\, z\right)", r"\sum_{a, b}\,\allowbreak  x = \left(y\, z\right)"),
         (r"x = y, \qquad z = 0", r"x = y, \qquad\allowbreak  z =\nobreak  0"),
         (r"\frac{a\, b}{(c + d)}", r"\frac{a\, b}{(c + d)}"),
+        (r"x + 2 \gamma \, f(y)", r"x + 2 \gamma \, f(y)"),
     ],
 )
 def test_formulas_break_between_factors_and_not_inside_brackets(tex, broken):
