@@ -90,7 +90,7 @@ def with_float_masks(rewards, values, next_values, terminated, truncated, gamma,
 
 
 def wrong_gae(name, x):
-    """Eleven ways to be wrong that projects of the field have had, and two more; x holds gae's arguments by name."""
+    """Ways to be wrong that projects of the field have had, and four more; x holds gae's arguments by name."""
     r, v, after, terminated, truncated, gamma, lam = (x[key] for key in STEPS)
     last, ends = r.shape[-1] - 1, terminated | truncated
     on = (~ends).to(r)
@@ -119,6 +119,9 @@ def wrong_gae(name, x):
         "the next row's value": lambda: backwards(
             *x.values(), lambda t: r[..., t] - v[..., t] + gamma * ~terminated[..., t] * (
                 after[..., t] if t == last else v[..., t + 1])),
+        "both flags count as truncated": lambda: gae(r, v, after, terminated & ~truncated, truncated, gamma, lam),
+        "both flags let the sum go on": lambda: backwards(
+            *x.values(), None, lambda t: gamma * lam * ~(terminated ^ truncated)[..., t]),
         "time is the first axis": lambda: gae(*(y.t() for y in list(x.values())[:5]), gamma, lam).t()
         if r.dim() == 2 else gae(*x.values()),
     }
@@ -139,6 +142,8 @@ WRONG_GAE = {  # how many times the first counterexample has
     "forwards": 2,
     "values added": 1,
     "the next row's value": 2,
+    "both flags count as truncated": 1,
+    "both flags let the sum go on": 2,
     "time is the first axis": 3,
 }
 

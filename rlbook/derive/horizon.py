@@ -88,19 +88,24 @@ class Step(Sums):
 
 
 class Horizon:
-    """Induction over the number of steps left; `given` are claims that were proved in the same way."""
+    """Induction over the number of steps left; `given` are claims that are proved in the same way, which is checked again."""
 
     level = "P"
 
     def __init__(self, given=(), definitions=STANDARD):
-        weaker = [claim.id for claim in given if not isinstance(claim.by, Horizon)]
+        weaker = [claim.id for claim in given if not isinstance(getattr(claim, "by", None), Horizon)]
         if weaker:
-            raise Undecided(f"a lemma must have been proved for every horizon: {weaker}")
-        self.lemmas = [Known(claim.lhs, claim.rhs) for claim in given]
+            raise Undecided(f"a lemma must be a claim that was proved for every horizon: {weaker}")
+        false = [claim.id for claim in given if claim.by(claim.lhs, claim.rhs) != 0]
+        if false:
+            raise Undecided(f"a lemma must be true: {false}")
+        self.given, self.lemmas = [claim.id for claim in given], [Known(claim.lhs, claim.rhs) for claim in given]
         self.recursions = {head: d for head, d in definitions.items() if d.base is not None}
 
     def describe(self):
-        return "proved for every horizon and for state and action sets of every size, by induction over the steps left"
+        using = f", using {', '.join(self.given)}" if self.given else ""
+        return ("proved for every horizon and for state and action sets of every size, by induction over the steps left"
+                + using)
 
     def __call__(self, lhs, rhs):
         lhs, rhs = sp.sympify(lhs), sp.sympify(rhs)

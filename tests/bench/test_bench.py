@@ -307,7 +307,7 @@ def test_make_bench_runs_all_or_one():
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     for arguments, end in (([], "-m tests.bench"), (["BENCH=gae"], "-m tests.bench gae")):
-        command = ["make", "-n", "bench", *arguments]
+        command = ["make", "--no-print-directory", "-n", "bench", *arguments]
         done = subprocess.run(command, cwd=command_line.ROOT, capture_output=True, text=True, check=True)
         assert done.stdout.strip().splitlines()[-1].strip() == f"tests/bench/.venv/bin/python {end}"
 

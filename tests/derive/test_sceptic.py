@@ -57,8 +57,9 @@ from rlbook.derive import (
     ρ0,
     τ,
 )
-from rlbook.derive.claims import BOOK
-from rlbook.derive.language import head
+from rlbook.derive.claims import BOOK, Claim, Derivation
+from rlbook.derive.horizon import Horizon
+from rlbook.derive.language import N_togo, V_old_togo, V_togo, h, head
 
 g = head("g")
 score = grad(log(π(a[t], s[t])))
@@ -166,3 +167,14 @@ def test_the_scope_of_a_gradient_and_of_a_sum_is_printed(one, other):
 def test_a_refutation_shows_a_world_in_which_the_sides_differ():
     assert "random world" in repr(refute(Var[R(τ)], 0, by=any_sample))
     assert " at " in repr(refute(grad(J(θ)), E[Σ(score * γ**t * r[t], (t, 0, T))]))
+
+
+def test_a_lemma_for_every_horizon_is_proved_and_named():
+    by = Horizon()
+    false = Claim("false", V_togo(h, s_), V_old_togo(h, s_), by)
+    with pytest.raises(Undecided, match="must be true"):
+        Horizon(given=[false])
+    with pytest.raises(Undecided, match="must be a claim"):
+        Horizon(given=[Derivation("chain", (), "")])
+    total = Claim("total", N_togo(h, s_), 1, by)
+    assert "using total" in Horizon(given=[total]).describe()
