@@ -120,7 +120,7 @@ def gae(
         return gae(*wide, *flags, gamma, lam).to(rewards.dtype)
     terminated, truncated = flags
     errors = _td_errors(rewards, values, next_values, terminated, gamma)
-    return reverse_scan(gamma * lam, errors, cut=terminated | truncated)
+    return reverse_scan(float(gamma) * float(lam), errors, cut=terminated | truncated)
 
 
 def lambda_returns(
@@ -139,7 +139,7 @@ def lambda_returns(
 
 def _td_errors(rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, gamma: float) -> Tensor:
     """`td_errors`, checked. Multiplies by 0 where it may; 0 · NaN is NaN, so otherwise it selects, which takes twice as long."""
-    goes_on = unset(terminated, rewards.dtype)
+    gamma, goes_on = float(gamma), unset(terminated, rewards.dtype)
     if rewards.device.type == "cpu":
         differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in (rewards, values, next_values))
         out = None if differentiated else goes_on  # new memory costs as much time as the sum

@@ -5,6 +5,7 @@ the recurrence is cut, and y_t equals b_t whatever follows, NaN and infinity inc
 """
 
 import math
+import sys
 from functools import lru_cache, reduce
 from numbers import Real
 
@@ -29,12 +30,12 @@ def reverse_scan(
     y_t = b_t + a_t · y_{t+1},  t = T..0,  y_{T+1} = init (0 if None);  where a_t = 0 exactly, y_t = b_t whatever follows
 
     Shapes: b [..., T+1]; a a number or a tensor of b's shape; init [...], b's shape without time; cut, b's shape, True
-    where a_t counts as 0. Returns [..., T+1]. Differentiable in a, b and init, twice and more. `method` is "loop", one
-    step after the other; "scan", chunks of the time axis, all at once; or "auto", the loop where there are too few times
-    for chunks. The two differ in rounding only; both work in float32 if b has half precision, and neither looks at
-    values on a GPU. An a that is one number, with cuts where it stops, is the fastest form on a CPU.
-    NaN propagates to earlier times up to the next cut. ("scan" multiplies the a of many times: where that over- or
-    underflows, a value that is infinite, or an infinite factor of 0, may come out as NaN.)
+    where a_t counts as 0. Returns [..., T+1]. Differentiable in a, b and init, twice and more, in reverse mode only.
+    `method` is "loop", one step after the other; "scan", chunks of the time axis, all at once; or "auto", the loop where
+    there are too few times for chunks. The two differ in rounding only; both work in float32 if b has half precision,
+    and neither looks at values on a GPU. An a that is one number, with cuts where it stops, is the fastest form on a CPU.
+    NaN propagates to earlier times up to the next cut. ("scan" multiplies the a of many times. Where that over- or
+    underflows, which takes |a| > 1 or infinite values, values may come out as NaN if a is a tensor, or on a GPU.)
     Raises ValueError for shapes that differ (nothing is broadcast), an empty time axis, integers, a mix of dtypes or
     devices, an a that is neither number nor tensor, a cut that is not boolean, an unknown method.
     Tests hold it to the double sum y_t = Σ_{k≥t} (Π_{t≤j<k} a_j) b_k + (Π_{j≥t} a_j) init.
@@ -43,10 +44,12 @@ def reverse_scan(
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     check_recurrence(a=a, b=b, init=init)
     check_cut(cut, b)
+    a = a if isinstance(a, Tensor) else float(a)
     if b.dtype in HALF:
         a, wide, init = (x.float() if isinstance(x, Tensor) else x for x in (a, b, init))
         return reverse_scan(a, wide, init, method, cut=cut).to(b.dtype)
     wanted = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (a, b, init))
+    wanted = wanted or torch.autograd.forward_ad._current_level >= 0  # forward mode: the Function refuses it
     if not isinstance(a, Tensor):
         cut = torch.zeros_like(b, dtype=torch.bool) if cut is None else cut
         return NumberRecurrence.apply(a, b, init, cut, method) if wanted else solve_number(a, b, init, cut, method)
@@ -119,7 +122,7 @@ def solve_number(a: float, b: Tensor, init: Tensor | None, cut: Tensor, method: 
     """`solve` for one number a and its cuts.
 
     On a CPU a cut is at first a product with 0, and 0 · NaN is NaN. So unless all is finite, the values that NaN and
-    infinity do reach come from `solve`, and the others, equal bit for bit, from what is finite.
+    infinity do reach come from the loop, and the others, equal bit for bit, from what is finite.
     """
     b, init = b.detach(), None if init is None else init.detach()
     few = method == "auto" and b.shape[-1] <= CHUNK
@@ -129,7 +132,8 @@ def solve_number(a: float, b: Tensor, init: Tensor | None, cut: Tensor, method: 
         if math.isfinite(solution.sum().item()):
             return solution
     ending = b.new_zeros(b.shape[:-1]) if init is None else init
-    exact = solve(torch.full_like(b, a).masked_fill_(cut, 0.0), b, ending, method)
+    factors = torch.full_like(b, a).masked_fill_(cut, 0.0)
+    exact = loop(factors, b, ending) if fast else solve(factors, b, ending, method)
     if not fast:
         return exact
     solution = powers_or_doubling(a, *(x.nan_to_num(0.0, 0.0, 0.0) for x in (b, ending)), cut)
@@ -163,7 +167,7 @@ def scan_powers(a: float, b: Tensor, cut: Tensor) -> Tensor:
     if missing:
         b, cut = (pad(x, (0, missing)) for x in (b, cut))
     b, cut = (x.reshape(-1, POWERS) for x in (b, cut))  # [chunks of all rows, L]
-    matrix, powers = power_matrix(a, b.dtype)
+    matrix, powers = _power_matrix(a, b.dtype)
     y = b @ matrix
     broken = chunks_with(cut)
     uncut = unset(cut.index_select(0, broken), b.dtype)
@@ -196,9 +200,9 @@ def doubling(a: Tensor, b: Tensor, times: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def power_matrix(a: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _power_matrix(a: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """For a chunk of L times: a^{k-t} where k ≥ t, else 0, as [k, t]; and a^{L-t} as [t]."""
-    time = torch.arange(POWERS, dtype=torch.float64)
+    time = torch.arange(POWERS, dtype=torch.float64, device="cpu")
     matrix = (float(a) ** (time.unsqueeze(1) - time).clamp(min=0)).tril()
     return matrix.to(dtype), (float(a) ** (POWERS - time)).to(dtype)
 
@@ -284,7 +288,7 @@ def check_recurrence(**named: float | Tensor | None) -> None:
     check_sequence(b_name, b)
     if isinstance(a, Tensor):
         check_like(a_name, a, b, b.shape)
-    elif isinstance(a, bool) or not isinstance(a, Real):
+    elif isinstance(a, bool) or not isinstance(a, Real) or abs(a) > sys.float_info.max:
         raise ValueError(f"{a_name} must be a number or a tensor of shape {tuple(b.shape)} as {b_name} is, got {a!r}")
     if init is not None:
         check_like(init_name, init, b, b.shape[:-1])
