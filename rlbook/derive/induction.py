@@ -330,6 +330,8 @@ class Induction:
     level = "P"
 
     def __init__(self, n, base=0, given=(), definitions=STANDARD):
+        if not (isinstance(n, sp.Symbol) and n.is_integer):
+            raise TypeError(f"an induction runs over a whole number such as n, t or T, not {n}")
         self.n, self.base, self.given = n, sp.sympify(base), tuple(given)
         self.unfold = Unfolding(given, definitions.values())
         self.unfold_sums = Unfolding(given, [x for x in definitions.values() if x.body.has(sp.Sum)])

@@ -59,6 +59,7 @@ from rlbook.derive import (
 )
 from rlbook.derive.claims import BOOK, Claim, Derivation
 from rlbook.derive.horizon import Horizon
+from rlbook.derive.induction import Induction
 from rlbook.derive.language import N_togo, V_old_togo, V_togo, h, head
 
 g = head("g")
@@ -178,3 +179,9 @@ def test_a_lemma_for_every_horizon_is_proved_and_named():
         Horizon(given=[Derivation("chain", (), "")])
     total = Claim("total", N_togo(h, s_), 1, by)
     assert "using total" in Horizon(given=[total]).describe()
+
+
+@pytest.mark.parametrize("over", [γ, s[t], 3])
+def test_an_induction_runs_over_a_whole_number(over):
+    with pytest.raises(TypeError, match="whole number"):
+        Induction(over)
