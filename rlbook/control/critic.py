@@ -40,7 +40,7 @@ def episode_values(critic: ValueNetwork | None, episodes: Episodes) -> Tensor | 
 
 
 def critic_targets(episodes: Episodes, values: Tensor, config) -> Tensor:
-    """What V_φ(s_t) is fitted to, [N, T+1]: G_t, and for "gae" the λ-return Â_t + V_φ(s_t)  (eq-td-lambda)."""
+    """What V_φ(s_t) is fitted to, [N, T+1]: G_t, and for "gae" the λ-return Â_t + V_φ(s_t)  (eq-lambda-return)."""
     if config.weights == "gae":
         return advantage(episodes, values, config) + values[..., :-1]
     return reward_to_go(episodes, values, config)

@@ -33,7 +33,16 @@ class Place:
 
 
 class Reader:
-    """The value of a tree; `worlds.World` (below) adds the process and its random numbers."""
+    """The value of a tree; `worlds.World` adds the process and its random numbers, and says in which environments to look."""
+
+    def gap(self, lhs, rhs):
+        """The largest difference of the two sides, relative to their size; NaN where one has no real value."""
+        lhs, rhs, worst = sp.sympify(lhs), sp.sympify(rhs), 0.0
+        with np.errstate(all="ignore"):
+            for env in self.environments(lhs, rhs):
+                x, y = self.read(lhs, env).value, self.read(rhs, env).value
+                worst = max(worst, float(np.max(np.abs(x - y) / (1 + np.abs(x) + np.abs(y)))), key=lambda z: (z != z, z))
+        return worst
 
     def read(self, e, env):
         for kind in type(e).__mro__:

@@ -334,15 +334,6 @@ class World(Reader):
         for values in combinations:
             yield {**dict(zip(letters, values, strict=True)), "moves": (), "way": ("generic", 0), "path": "all"}
 
-    def gap(self, lhs, rhs):
-        """The largest difference of the two sides, relative to their size; NaN where one has no real value."""
-        lhs, rhs, worst = sp.sympify(lhs), sp.sympify(rhs), 0.0
-        with np.errstate(all="ignore"):
-            for env in self.environments(lhs, rhs):
-                x, y = self.read(lhs, env).value, self.read(rhs, env).value
-                worst = max(worst, float(np.max(np.abs(x - y) / (1 + np.abs(x) + np.abs(y)))), key=lambda z: (z != z, z))
-        return worst
-
 
 def equal(lhs, rhs, worlds):
     """Do the two sides agree in every world?"""

@@ -15,7 +15,7 @@ from rlbook.experiments.source import code_hash
 DATA = Path(__file__).parent.parent / "data"
 EXPERIMENTS: dict[str, Callable[[], dict]] = {}
 
-__all__ = ["DATA", "EXPERIMENTS", "code_hash", "experiment", "is_stale", "load", "names", "run"]
+__all__ = ["DATA", "EXPERIMENTS", "code_hash", "experiment", "is_stale", "load", "names", "run", "write"]
 
 
 def experiment(function: Callable[[], dict]) -> Callable[[], dict]:
@@ -36,6 +36,11 @@ def run(name: str) -> Path:
     function = _find(name)
     log = {"experiment": name, "code": code_hash(function), "machine": processor(), "versions": versions()}
     log.update(function())
+    return write(name, log)
+
+
+def write(name: str, log: dict) -> Path:
+    """Write rlbook/data/<name>.json, its keys sorted and each object of a list on a line of its own; returns the path."""
     lines = [f"{json.dumps(key)}: {_lines(log[key])}" for key in sorted(log)]
     path = DATA / f"{name}.json"
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -11,6 +11,7 @@ import gc
 import math
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,16 +103,9 @@ def take_turns(
 
 def quartiles(values: list[float]) -> list[float]:
     """[lower quartile, median, upper quartile], interpolated linearly between the two nearest values."""
-    ordered = sorted(values)
-    if not ordered:
+    if not values:
         raise ValueError("quartiles need at least one value, got none")
-    found = []
-    for share in (0.25, 0.5, 0.75):
-        at = share * (len(ordered) - 1)
-        low = math.floor(at)
-        high = min(low + 1, len(ordered) - 1)
-        found.append(ordered[low] + (at - low) * (ordered[high] - ordered[low]))
-    return found
+    return list(values) * 3 if len(values) == 1 else statistics.quantiles(values, method="inclusive")
 
 
 def ratios(times: dict[int, float], base: dict[int, float]) -> list[float]:
@@ -180,12 +174,8 @@ def made_by(code: object, packages: tuple[str, ...]) -> dict:
 
 
 def write(name: str, log: dict) -> Path:
-    """Write the log of a bench, rlbook/data/bench_<name>.json, its keys sorted and each result on a line of its own."""
-    log = {**log, "bench": name}
-    lines = [f'"{key}": {experiments._lines(log[key])}' for key in sorted(log)]
-    path = experiments.DATA / f"bench_{name}.json"
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    return path
+    """Write the log of a bench, rlbook/data/bench_<name>.json."""
+    return experiments.write(f"bench_{name}", {**log, "bench": name})
 
 
 def report(log: dict) -> str:

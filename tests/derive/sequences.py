@@ -5,7 +5,6 @@ past the end of an episode. Definitions are read at the time at which they stand
 """
 import itertools
 
-import numpy as np
 import sympy as sp
 
 from rlbook.derive import language as L
@@ -85,11 +84,3 @@ class Sequences(Reader):
                 here = {**env, n: self.integer(base, env) + steps} if n is not None else env
                 self.T = here.get(L.T, 9)
                 yield here
-
-    def gap(self, lhs, rhs):
-        lhs, rhs, worst = sp.sympify(lhs), sp.sympify(rhs), 0.0
-        with np.errstate(all="ignore"):
-            for env in self.environments(lhs, rhs):
-                x, y = self.read(lhs, env).value, self.read(rhs, env).value
-                worst = max(worst, float(np.max(np.abs(x - y) / (1 + np.abs(x) + np.abs(y)))), key=lambda z: (z != z, z))
-        return worst
