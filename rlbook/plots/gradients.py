@@ -1,58 +1,26 @@
-"""The book's figures: one style that reads on white and on dark pages.
-
-Every function draws on the axes it is given, or on a new figure, and returns a one-sentence description for the alt
-text; show the figure with `plt.show()`. Colours are told apart by colour-blind readers, and every one, the ink
-included, has a contrast of at least 3 : 1 with both backgrounds.
-"""
+"""Figures of Part I: scores, noise of gradients, advantage estimates, learning curves."""
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 
+from rlbook.plots.style import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PALETTE,
+    RED,
+    check_count,
+    curve,
+    finite,
+    metric_of_runs,
+    new_axes,
+    numbers,
+    short,
+)
 from rlbook.returns import check_discount, check_integer
-
-INK = "#7f7f7f"
-BLUE, ORANGE, GREEN, RED, PURPLE = PALETTE = ("#2f86d0", "#c77a00", "#109070", "#d9534a", "#a070c8")
-STYLE = {
-    "figure.figsize": (6.4, 3.6),
-    "figure.dpi": 100,
-    "figure.facecolor": "none",
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 150,
-    "savefig.transparent": True,
-    "axes.facecolor": "none",
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.titlesize": "medium",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
-    "axes.grid": True,
-    "grid.color": INK,
-    "grid.alpha": 0.2,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "svg.hashsalt": "rlbook",
-}
-
-
-def use_style() -> None:
-    """Make the book's style the default of this notebook: one line in a chapter's set-up cell."""
-    matplotlib.rcParams.update(STYLE)
-
-
-def new_axes(columns: int = 1, **options) -> np.ndarray | Axes:
-    """New axes in the book's style: one, or an array of them side by side."""
-    use_style()
-    return plt.subplots(1, columns, **options)[1]
 
 
 def score_arrows(policies: Sequence[Sequence[float]]) -> str:
@@ -112,8 +80,8 @@ def error_against_n(sizes: Sequence[int], errors, predicted=None, axes: Axes | N
 
     The line is √(tr Cov / N), eq-sample-mean-variance, if `predicted` is given, else 1/√N through the first point.
     """
-    sizes, errors = np.asarray(sizes, dtype=float), _numbers(errors)
-    reference = errors[0] * np.sqrt(sizes[0] / sizes) if predicted is None else _numbers(predicted)
+    sizes, errors = np.asarray(sizes, dtype=float), numbers(errors)
+    reference = errors[0] * np.sqrt(sizes[0] / sizes) if predicted is None else numbers(predicted)
     label = r"$\propto 1/\sqrt{N}$" if predicted is None else r"$\sqrt{\mathrm{tr}\,\mathrm{Cov}/N}$, exact"
     axes = new_axes() if axes is None else axes
     axes.loglog(sizes, reference, "--", color=INK, label=label)
@@ -126,8 +94,8 @@ def error_against_n(sizes: Sequence[int], errors, predicted=None, axes: Axes | N
 
 def coverage(result, truth: float, component: int = 0, show: int = 100, axes: Axes | None = None) -> str:
     """The first intervals of a `rlbook.experiments.estimation.Coverage`, one component; those that miss are red."""
-    means, widths = _numbers(result.means)[:show, component], _numbers(result.half_widths)[:show, component]
-    inside = _numbers(result.inside).astype(bool)[:, component]
+    means, widths = numbers(result.means)[:show, component], numbers(result.half_widths)[:show, component]
+    inside = numbers(result.inside).astype(bool)[:, component]
     axes = new_axes() if axes is None else axes
     for chosen, color in ((inside[:show], BLUE), (~inside[:show], RED)):
         places = np.flatnonzero(chosen)
@@ -149,19 +117,19 @@ def variance_against_baseline(
     baselines and variances: the curve; marks: {name: (baseline, its variance)}, at most five. Raises ValueError for
     sequences that differ in length or have no two points, entries that are not finite, and more or no marks.
     """
-    x, y = _curve("variances", baselines, variances, "baselines")
+    x, y = curve("variances", baselines, variances, "baselines")
     if not isinstance(marks, Mapping):
         raise ValueError(f"marks must be a dictionary of points by name, got {type(marks).__name__}")
-    _check_count("marks", marks)
+    check_count("marks", marks)
     for name, mark in marks.items():
-        _finite(f"mark {name!r}", mark, 2)
+        finite(f"mark {name!r}", mark, 2)
     axes = new_axes() if axes is None else axes
     axes.plot(x, y, color=INK)
     for (name, (place, value)), color in zip(marks.items(), PALETTE, strict=False):
-        axes.plot(place, value, "o", color=color, markersize=7, label=f"{name}: {_short(value, y.max())}")
+        axes.plot(place, value, "o", color=color, markersize=7, label=f"{name}: {short(value, y.max())}")
     axes.set(xlabel=r"baseline $b$", ylabel="variance", ylim=(-0.04 * y.max(), None))
     axes.legend()
-    listed = ", ".join(f"{_short(value, y.max())} at {name}" for name, (_, value) in marks.items())
+    listed = ", ".join(f"{short(value, y.max())} at {name}" for name, (_, value) in marks.items())
     return f"The variance of an estimate against its baseline, a parabola; it is {listed}."
 
 
@@ -173,12 +141,12 @@ def estimator_variances(variances: Mapping[str, float], axes: Axes | None = None
     """
     if not isinstance(variances, Mapping) or not variances:
         raise ValueError(f"variances must map at least one name to a number, got {variances!r:.60}")
-    values = _finite("variances", list(variances.values()), len(variances))
+    values = finite("variances", list(variances.values()), len(variances))
     if (values < 0).any():
         raise ValueError(f"variances must not be negative, got {values.min():.3g}")
     axes = new_axes(figsize=(6.4, 0.9 + 0.4 * len(values))) if axes is None else axes
     bars = axes.barh(range(len(values)), values, 0.6, color=BLUE)
-    axes.bar_label(bars, [_short(value, values.max()) for value in values], padding=4)
+    axes.bar_label(bars, [short(value, values.max()) for value in values], padding=4)
     axes.set_yticks(range(len(values)), list(variances))
     axes.invert_yaxis()
     axes.margins(x=0.12)
@@ -186,7 +154,7 @@ def estimator_variances(variances: Mapping[str, float], axes: Axes | None = None
     axes.set_xlabel(label)
     names = list(variances)
     return (f"Bars of {len(values)} values of {label}: the greatest is {values.max():.3g} with {names[values.argmax()]}, "
-            f"the least {_short(values.min(), values.max())} with {names[values.argmin()]}.")
+            f"the least {short(values.min(), values.max())} with {names[values.argmin()]}.")
 
 
 def bias_variance(
@@ -200,8 +168,8 @@ def bias_variance(
     differ in length or have no two points, entries that are not finite, and an n that is no integer >= 1.
     """
     check_integer("n", n, 1)
-    x, bias = _curve("squared_bias", lambdas, squared_bias, "lambdas")
-    noise = _curve("variance", lambdas, variance, "lambdas")[1] / n
+    x, bias = curve("squared_bias", lambdas, squared_bias, "lambdas")
+    noise = curve("variance", lambdas, variance, "lambdas")[1] / n
     error = bias + noise
     axes = new_axes() if axes is None else axes
     for values, color, name, style in ((bias, ORANGE, "squared bias", "--"), (noise, GREEN, "variance / N", ":"),
@@ -211,7 +179,7 @@ def bias_variance(
     axes.plot(x[best], error[best], "o", color=BLUE, markersize=7)
     axes.set(xlabel=r"$\lambda$", title=rf"$N = {n}$", ylim=(0, None))
     axes.legend()
-    first, last = (_short(bias[i], error.max()) for i in (0, -1))
+    first, last = (short(bias[i], error.max()) for i in (0, -1))
     return (f"Against λ, with N = {n}: the squared bias goes from {first} to {last}, variance over N from "
             f"{noise[0]:.3g} to {noise[-1]:.3g}; their sum is least, {error[best]:.3g}, at λ = {x[best]:.3g}.")
 
@@ -223,7 +191,7 @@ def gae_weights(lambdas: Sequence[float], gamma: float = 1.0, steps: int = 20, a
     """
     check_integer("steps", steps, 1)
     check_discount("gamma", gamma)
-    _check_count("lambdas", lambdas)
+    check_count("lambdas", lambdas)
     for lam in lambdas:
         check_discount("every one of lambdas", lam)
     axes = new_axes() if axes is None else axes
@@ -245,8 +213,8 @@ def ladder(logs: Mapping[str, dict], metric: str = "charts/episodic_return", axe
     """
     if not isinstance(logs, Mapping):
         raise ValueError(f"logs must be a dictionary of logs by name, got {type(logs).__name__}")
-    _check_count("logs", logs)
-    curves = {name: _runs(name, log, metric) for name, log in logs.items()}
+    check_count("logs", logs)
+    curves = {name: metric_of_runs(name, log, metric) for name, log in logs.items()}
     axes = new_axes() if axes is None else axes
     for (name, values), color in zip(curves.items(), PALETTE, strict=False):
         low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
@@ -257,45 +225,3 @@ def ladder(logs: Mapping[str, dict], metric: str = "charts/episodic_return", axe
     axes.legend()
     ends = ", ".join(f"{name} at {np.median(values[:, -1]):.3g}" for name, values in curves.items())
     return f"{metric}, median and quartiles over seeds: {ends} in the last iteration."
-
-
-def _numbers(values) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values, dtype=float)
-
-
-def _short(value: float, scale: float) -> str:
-    """A number to three digits; 0 if it is no more than the rounding of numbers of this scale."""
-    return "0" if abs(value) <= 1e-12 * scale else f"{value:.3g}"
-
-
-def _finite(name: str, values, size: int | None = None) -> np.ndarray:
-    """Values as a row of finite numbers, of a given size if there is one."""
-    try:
-        numbers = _numbers(values)
-    except (TypeError, ValueError):
-        numbers = np.array(np.nan)
-    if numbers.ndim != 1 or (size is not None and len(numbers) != size) or not np.isfinite(numbers).all():
-        raise ValueError(f"{name} must be {size or 'a row of'} finite numbers, got {values!r:.60}")
-    return numbers
-
-
-def _curve(name: str, x, y, x_name: str) -> tuple[np.ndarray, np.ndarray]:
-    places = _finite(x_name, x)
-    if len(places) < 2:
-        raise ValueError(f"{x_name} must be at least two numbers, got {x!r:.60}")
-    return places, _finite(name, y, len(places))
-
-
-def _check_count(name: str, items) -> None:
-    count = len(items) if isinstance(items, Mapping | Sequence) and not isinstance(items, str) else 0
-    if not 1 <= count <= len(PALETTE):
-        raise ValueError(f"{name} must hold 1 to {len(PALETTE)} entries, one for each colour, got {items!r:.60}")
-
-
-def _runs(name: str, log: dict, metric: str) -> np.ndarray:
-    """The metric of a log's runs, [seeds, iterations]."""
-    rows = [run.get(metric) for run in log["runs"]]
-    if not rows or any(row is None for row in rows) or len({len(row) for row in rows}) != 1:
-        raise ValueError(f"log {name!r} must hold runs with {metric!r} of one length, got lengths "
-                         f"{[None if row is None else len(row) for row in rows]!r:.60}")
-    return np.array(rows, dtype=float)
