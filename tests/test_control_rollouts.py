@@ -38,6 +38,13 @@ class Counter(gymnasium.Env):
 gymnasium.register(TOY, Counter, max_episode_steps=8)
 gymnasium.register("rlbook/CounterUnlimited-v0", Counter)
 gymnasium.register("rlbook/CounterBad-v0", Counter, max_episode_steps=8, kwargs={"bad_reward": True})
+for name, space in {
+    "Many": gymnasium.spaces.MultiDiscrete([2, 3]),
+    "FromOne": gymnasium.spaces.Discrete(2, start=1),
+    "Grid": gymnasium.spaces.Box(-1, 1, (2, 2)),
+}.items():
+    kind = type(name, (Counter,), {"action_space": space})
+    gymnasium.register(f"rlbook/Counter{name}-v0", kind, max_episode_steps=8)
 
 
 def needs_box2d():
@@ -144,7 +151,9 @@ def test_actions_follow_the_policy():
     [
         ("NoSuchEnv-v0", "unknown environment 'NoSuchEnv-v0'"),
         ("CartPole-v99", "unknown environment"),
-        ("Pendulum-v1", "categorical"),
+        ("rlbook/CounterMany-v0", r"actions MultiDiscrete\(\[2 3\]\); policies here are categorical and need Discrete"),
+        ("rlbook/CounterFromOne-v0", r"actions Discrete\(2, start=1\)"),
+        ("rlbook/CounterGrid-v0", "Gaussian and need a Box with one axis, float32"),
         ("FrozenLake-v1", "Box with one axis"),
         ("rlbook/CounterUnlimited-v0", "max_episode_steps"),
     ],
@@ -178,7 +187,7 @@ def test_bad_arguments_of_make_envs_are_refused(arguments, message):
         ({"policy": CategoricalPolicy(4, 1)}, "chooses among 1 actions"),
         ({"policy": CategoricalPolicy(4, 3)}, "chooses among 3 actions"),
         ({"policy": None}, "policy must be a CategoricalPolicy, got NoneType"),
-        ({"policy": "nan"}, "probabilities are not finite"),
+        ({"policy": "nan"}, "outputs are not finite"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),
         ({"seed": None}, "seed must be an integer >= 0"),
         ({"generator": None}, "generator must be a torch.Generator on the CPU, got None"),

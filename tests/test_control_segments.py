@@ -7,7 +7,7 @@ import torch
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 
-from rlbook.control import CategoricalPolicy, Position, collect_segment, make_envs, reset_position
+from rlbook.control import CategoricalPolicy, GaussianPolicy, Position, collect_segment, make_envs, reset_position
 from rlbook.returns import gae
 
 NEXT_STEP = {"autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -105,6 +105,52 @@ def test_row_4_vector_segments_equal_single_environments():
     assert ends(segments, "truncated") == ends(segments, "terminated") == [True, True]
 
 
+def test_cartpole_is_truncated_after_500_steps_as_a_single_environment_is():
+    """A policy that balances, so that the environment's own limit ends the episodes."""
+    envs, n = make_envs("CartPole-v1", 4), 4
+    policy = CategoricalPolicy(4, 2, ())
+    policy.network[0].weight.data = 200 * torch.tensor([[0.0] * 4, [0.05, 0.2, 1.0, 0.5]])
+    position = reset_position(envs, 3)
+    singles = [gymnasium.make("CartPole-v1") for _ in range(n)]
+    segment, _ = collect_segment(envs, policy, generator(0), position, 505)
+    envs.close()
+    for i, env in enumerate(singles):
+        env.reset()
+        env.unwrapped.state = seeding.np_random(3)[0].uniform(-0.05, 0.05, size=(4, n))[:, i]
+        for t in range(500):
+            observation, reward, terminated, truncated, _ = env.step(int(segment.actions[i, t]))
+            assert nearly(segment.next_observations[i, t], observation) and segment.rewards[i, t] == reward == 1
+            assert (segment.terminated[i, t], segment.truncated[i, t]) == (terminated, truncated) == (False, t == 499)
+    assert not segment.valid[:, 500].any() and segment.valid.sum() == 504 * n
+
+
+def test_real_actions_are_clipped_on_the_way_to_the_environment_and_kept_as_drawn():
+    n, seed = 3, 4
+    envs = make_envs("Pendulum-v1", n, 6)
+    policy, draws = GaussianPolicy(3, 1, (8,), generator(0)), generator(1)
+    policy.log_std.data.fill_(1.0)
+    segment, position = collect_segment(envs, policy, draws, reset_position(envs, seed), 20)
+    envs.close()
+    assert segment.actions.shape == (n, 20, 1) and segment.actions.abs().max() > 2 and segment.actions.dtype == torch.float32
+    draws = generator(1)
+    for t in range(20):
+        drawn = policy.sample(segment.observations[:, t], draws)
+        assert torch.equal(segment.actions[:, t], torch.where(segment.valid[:, t, None], drawn, 0.0))
+    for i in range(n):
+        env = gymnasium.make("Pendulum-v1", max_episode_steps=6)
+        observation, _ = env.reset(seed=seed + i)
+        for t in range(20):
+            assert exactly(segment.observations[i, t], observation) and segment.valid[i, t] == (t % 7 != 6)
+            if t % 7 == 6:
+                observation, _ = env.reset()
+                assert segment.rewards[i, t] == 0 and not segment.actions[i, t].any()
+                continue
+            observation, reward, _, truncated, _ = env.step(segment.actions[i, t].clamp(-2, 2).numpy())
+            assert np.float32(reward) == segment.rewards[i, t] and truncated == segment.truncated[i, t] == (t % 7 == 5)
+            assert exactly(segment.next_observations[i, t], observation)
+    assert not segment.terminated.any() and np.array_equal(position.ended, [True] * n)
+
+
 def test_cutting_a_rollout_changes_nothing():
     whole = roll(make_envs("CartPole-v1", 6, 20), 3, [60])[0]
     parts = roll(make_envs("CartPole-v1", 6, 20), 3, [1, 19, 33, 7])
@@ -157,7 +203,8 @@ def test_gae_of_a_segment_is_gae_of_each_episode(lam):
     ("change", "message"),
     [
         ({"policy": CategoricalPolicy(3, 2)}, "takes 3 numbers and chooses among 2 actions.*gives 4 and has 2"),
-        ({"policy": None}, "policy must be a CategoricalPolicy, got NoneType"),
+        ({"policy": None}, "policy must be a CategoricalPolicy or a GaussianPolicy, got NoneType"),
+        ({"policy": GaussianPolicy(4, 2)}, "has actions Discrete.2. and needs a categorical policy, got a gaussian one"),
         ({"generator": None}, "generator must be a torch.Generator on the CPU, got None"),
         ({"num_steps": 0}, "num_steps must be an integer >= 1, got 0"),
         ({"num_steps": 2.0}, "num_steps must be an integer >= 1, got 2.0"),
@@ -175,13 +222,23 @@ def test_bad_arguments_are_refused(change, message):
     envs.close()
 
 
-def test_a_negative_seed_and_a_reward_that_is_not_finite_are_refused(monkeypatch):
+@pytest.mark.parametrize(
+    ("which", "value", "message"),
+    [(1, np.full(2, np.inf), "reward that is not finite"), (0, np.full((2, 4), np.nan), "an observation that is not finite"),
+     (2, np.ones(2, bool), "an end with a made-up step: its autoreset is not NEXT_STEP")],
+)
+def test_what_an_environment_must_not_return_is_refused(which, value, message, monkeypatch):
+    envs = make_envs("CartPole-v1", 2)
+    position, step = reset_position(envs, 0), envs.step
+    monkeypatch.setattr(envs, "step", lambda actions: (*(got := step(actions))[:which], value, *got[which + 1 :]))
+    with pytest.raises(ValueError, match=message):
+        collect_segment(envs, policy_for(envs), generator(0), position, 2)
+    envs.close()
+
+
+def test_a_negative_seed_is_refused():
     envs = make_envs("CartPole-v1", 2)
     for seed in (-1, None, 1.0):
         with pytest.raises(ValueError, match="seed must be an integer >= 0"):
             reset_position(envs, seed)
-    position, step = reset_position(envs, 0), envs.step
-    monkeypatch.setattr(envs, "step", lambda actions: (step(actions)[0], np.full(2, np.inf), *step(actions)[2:]))
-    with pytest.raises(ValueError, match="reward that is not finite"):
-        collect_segment(envs, policy_for(envs), generator(0), position, 2)
     envs.close()

@@ -19,6 +19,18 @@ def check_rate(name: str, value: float) -> None:
         raise ValueError(f"{name} must be a positive, finite number, got {value!r}")
 
 
+def check_positive(name: str, value: float) -> None:
+    """Raise ValueError unless value is a positive number, infinity included."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+        raise ValueError(f"{name} must be a positive number, or math.inf, got {value!r}")
+
+
+def check_weight(name: str, value: float) -> None:
+    """Raise ValueError unless value is a finite number >= 0."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= sys.float_info.max:
+        raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
+
+
 def check_sizes(name: str, sizes: Sequence[int]) -> None:
     """Raise ValueError unless sizes is a tuple or list of positive integers, perhaps none."""
     good = isinstance(sizes, tuple | list) and all(type(size) is int and size >= 1 for size in sizes)
@@ -91,6 +103,18 @@ def check_history(history: dict[str, list[float]], metrics: tuple[str, ...]) -> 
     lengths = {name: len(values) for name, values in history.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"history must have one entry per iteration of every metric, got {lengths}")
+
+
+def check_adam(name: str, state: dict, parameters: Sequence[torch.nn.Parameter], begun: bool) -> None:
+    """Raise ValueError unless state is Adam's for these parameters: of each, or of none before its first step."""
+    entries = {"step", "exp_avg", "exp_avg_sq"}
+    good = isinstance(state, dict) and set(state) == set(range(len(parameters) if begun else 0))
+    for i, parameter in enumerate(parameters if good and begun else ()):
+        good = good and isinstance(state[i], dict) and set(state[i]) == entries
+        good = good and all(isinstance(x, torch.Tensor) for x in state[i].values()) and state[i]["step"].numel() == 1
+        good = good and all(state[i][x].shape == parameter.shape for x in ("exp_avg", "exp_avg_sq"))
+    if not good:
+        raise ValueError(f"{name} must hold the state of Adam for {len(parameters)} parameters, each of its parameter's shape")
 
 
 def read_state(path: str | PathLike, needed: tuple[str, ...], known: tuple[str, ...]) -> dict:

@@ -6,31 +6,41 @@ import torch
 from torch import Tensor, nn
 
 from rlbook.control import arguments
-from rlbook.control.policies import tanh_network
+from rlbook.control.networks import RunningMoments, tanh_network
 from rlbook.control.rollouts import Episodes
-from rlbook.control.weights import advantage, reward_to_go
+from rlbook.control.weights import reward_to_go
+from rlbook.returns import lambda_returns
 
 
 class ValueNetwork(nn.Module):
     """V_φ(s): the policy's layers of tanh and one output, orthogonal weights, gain √2, 1 for the last; biases 0.
+
+    orthogonal_init: else PyTorch's default start; moments: of the observations, which are scaled by them.
 
     Raises ValueError for sizes that are no positive integers, and for observations that do not fit them.
     Source: Engstrom et al. (2020), as CleanRL initialises it.
     """
 
     def __init__(
-        self, observation_size: int, hidden_sizes: Sequence[int] = (32,), generator: torch.Generator | None = None
+        self,
+        observation_size: int,
+        hidden_sizes: Sequence[int] = (32,),
+        generator: torch.Generator | None = None,
+        *,
+        orthogonal_init: bool = True,
+        moments: RunningMoments | None = None,
     ) -> None:
         super().__init__()
         arguments.check_sizes("hidden_sizes", hidden_sizes)
         arguments.check_sizes("observation_size", (observation_size,))
         self.sizes = (observation_size, *hidden_sizes, 1)
-        self.network = tanh_network(self.sizes, 1.0, generator)
+        self.network = tanh_network(self.sizes, 1.0, generator, orthogonal_init)
+        self.moments = moments
 
     def forward(self, observations: Tensor) -> Tensor:
         """Values [...] of observations [..., D]."""
         arguments.check_observations(observations, self.sizes[0], self.network[0].weight.dtype)
-        return self.network(observations)[..., 0]
+        return self.network(observations if self.moments is None else self.moments(observations))[..., 0]
 
 
 @torch.no_grad()
@@ -42,7 +52,8 @@ def episode_values(critic: ValueNetwork | None, episodes: Episodes) -> Tensor | 
 def critic_targets(episodes: Episodes, values: Tensor, config) -> Tensor:
     """What V_φ(s_t) is fitted to, [N, T+1]: G_t, and for "gae" the λ-return Â_t + V_φ(s_t)  (eq-lambda-return)."""
     if config.weights == "gae":
-        return advantage(episodes, values, config) + values[..., :-1]
+        return lambda_returns(episodes.rewards, values[..., :-1], values[..., 1:], episodes.terminated, episodes.truncated,
+                              config.gamma, config.gae_lambda)
     return reward_to_go(episodes, values, config)
 
 

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from rlbook.control import arguments
-from rlbook.control.policies import CategoricalPolicy
+from rlbook.control.policies import CategoricalPolicy, Policy
 from rlbook.returns import check_integer
 
 
@@ -48,8 +48,8 @@ def make_envs(env_id: str, num_envs: int, max_episode_steps: int | None = None) 
 
     max_episode_steps: where to truncate; None keeps the environment's own limit.
     Raises ValueError for an unknown id, an environment that needs what is not installed, numbers that are no integers
-    >= 1, actions that are not Discrete from 0, observations that are not a flat Box, no limit at all on the length of
-    an episode, or a vector class without NEXT_STEP autoreset.
+    >= 1, actions that are neither Discrete from 0 nor a flat Box of float32, observations that are not a flat Box, no
+    limit at all on the length of an episode, or a vector class without NEXT_STEP autoreset.
     """
     arguments.check_env_id(env_id)
     check_integer("num_envs", num_envs, 1)
@@ -85,6 +85,8 @@ def collect(envs: VectorEnv, policy: CategoricalPolicy, generator: torch.Generat
     negative seed, and if the environment returns a reward that is not finite.
     Tests hold it, transition by transition, to single environments stepped by hand.
     """
+    if not isinstance(policy, CategoricalPolicy):
+        raise ValueError(f"policy must be a CategoricalPolicy, got {type(policy).__name__}")
     check_policy(envs, policy)
     arguments.check_generator(generator)
     check_integer("seed", seed, 0)
@@ -106,20 +108,36 @@ def collect(envs: VectorEnv, policy: CategoricalPolicy, generator: torch.Generat
     return Episodes(states, actions, rewards.float(), terminated.bool(), truncated.bool(), mask)
 
 
-def check_policy(envs: VectorEnv, policy: CategoricalPolicy) -> None:
+def check_policy(envs: VectorEnv, policy: Policy) -> None:
     """Raise ValueError unless policy is one that fits the environment's observations and actions."""
-    if not isinstance(policy, CategoricalPolicy):
-        raise ValueError(f"policy must be a CategoricalPolicy, got {type(policy).__name__}")
-    sizes, needed = (policy.sizes[0], policy.sizes[-1]), (*envs.single_observation_space.shape, envs.single_action_space.n)
+    if not isinstance(policy, Policy):
+        raise ValueError(f"policy must be a CategoricalPolicy or a GaussianPolicy, got {type(policy).__name__}")
+    kind, needed = policy_sizes(envs)
+    if policy.kind != kind:
+        raise ValueError(f"the environment has actions {envs.single_action_space} and needs a {kind} policy, "
+                         f"got a {policy.kind} one")
+    sizes = (policy.sizes[0], policy.sizes[-1])
     if sizes != needed:
-        raise ValueError(f"the policy takes {sizes[0]} numbers and chooses among {sizes[1]} actions, but the environment "
+        verb = "chooses among" if kind == "categorical" else "draws vectors of"
+        raise ValueError(f"the policy takes {sizes[0]} numbers and {verb} {sizes[1]} actions, but the environment "
                          f"gives {needed[0]} and has {needed[1]}")
+
+
+def policy_sizes(envs: VectorEnv) -> tuple[str, tuple[int, int]]:
+    """The kind of policy that the environment needs, of `POLICIES`, and how many numbers it takes and gives."""
+    actions, observations = envs.single_action_space, envs.single_observation_space
+    if isinstance(actions, gymnasium.spaces.Discrete):
+        return "categorical", (observations.shape[0], int(actions.n))
+    return "gaussian", (observations.shape[0], actions.shape[0])
 
 
 def _check_spaces(env_id: str, envs: VectorEnv) -> None:
     actions, observations = envs.single_action_space, envs.single_observation_space
-    if not isinstance(actions, gymnasium.spaces.Discrete) or actions.start != 0:
-        raise ValueError(f"{env_id} has actions {actions}; this policy is categorical and needs Discrete(n) from 0")
+    discrete = isinstance(actions, gymnasium.spaces.Discrete) and actions.start == 0
+    real = isinstance(actions, gymnasium.spaces.Box) and len(actions.shape) == 1 and actions.dtype == np.float32
+    if not discrete and not real:
+        raise ValueError(f"{env_id} has actions {actions}; policies here are categorical and need Discrete(n) from 0, "
+                         f"or Gaussian and need a Box with one axis, float32")
     if not isinstance(observations, gymnasium.spaces.Box) or len(observations.shape) != 1:
         raise ValueError(f"{env_id} has observations {observations}; this policy needs a Box with one axis")
     if envs.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:

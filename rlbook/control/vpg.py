@@ -10,7 +10,7 @@ from tqdm import tqdm
 from rlbook.control.config import VPGConfig
 from rlbook.control.critic import critic_step, episode_values
 from rlbook.control.result import CRITIC_METRICS, METRICS, Result, check_run, continued, start
-from rlbook.control.rollouts import Episodes, collect, make_envs
+from rlbook.control.rollouts import Episodes, collect, make_envs, policy_sizes
 from rlbook.control.weights import WEIGHTS, discounted_in_time, scale_to_unit_std
 from rlbook.losses import policy_gradient_loss
 
@@ -30,7 +30,7 @@ def vpg(env_id: str, config: VPGConfig | None = None, resume: Result | None = No
     steps taken so far, and with a critic its loss and explained variance on episodes that are new to it.
     """
     config = VPGConfig() if config is None else config
-    check_run(config, resume)
+    check_run(config, VPGConfig, resume)
     started = time.perf_counter()
     with closing(make_envs(env_id, config.num_envs, config.max_episode_steps)) as envs:
         run = _begin(env_id, config, envs) if resume is None else continued(env_id, config, resume)
@@ -90,7 +90,10 @@ def iteration_seed(seed: int, iteration: int) -> int:
 
 
 def _begin(env_id: str, config: VPGConfig, envs) -> Result:
-    return start(env_id, config, envs.single_observation_space.shape[0], int(envs.single_action_space.n))
+    kind, sizes = policy_sizes(envs)
+    if kind != "categorical":
+        raise ValueError(f"{env_id} has actions {envs.single_action_space}; vpg is for Discrete ones, ppo for both")
+    return start(env_id, config, kind, sizes)
 
 
 def _record(history: dict, episodes: Episodes, loss: float, entropy: Tensor) -> None:

@@ -27,7 +27,10 @@ class Node(namedtuple("Node", "at time")):
 
 class Symbolic:
     """A polynomial ring with a derivation: the derivative of each generator is declared, and the rules of
-    linearity and Leibniz extend it to the ring: D f = Σ_g (∂f/∂g) D g."""
+    linearity and Leibniz extend it to the ring: D f = Σ_g (∂f/∂g) D g.
+
+    Some generators are inverses of polynomials that are never 0 (`invert`), such as 1/π_old(a | s). A value with inverses
+    is 0 exactly if it is 0 after they are multiplied out (`cleared`)."""
 
     level = "F"
     says = "every number a symbol"
@@ -35,7 +38,8 @@ class Symbolic:
     def __init__(self, names):
         self.ring, *generators = ring(list(names), QQ)
         self.generators = dict(zip(map(str, self.ring.symbols), generators, strict=True))
-        self.derivatives = {}
+        self.places = {name: at for at, name in enumerate(self.generators)}
+        self.derivatives, self.inverses, self.logarithms = {}, {}, {}
         self.zero, self.one = self.ring.zero, self.ring.one
 
     def generator(self, name):
@@ -51,6 +55,39 @@ class Symbolic:
         """The generator `name`, whose derivative is `derivative`."""
         self.derivatives[name] = derivative
         return value
+
+    def invert(self, name, logarithm, value):
+        """From here on the generators `name` and `logarithm` are 1/value and log value, of a polynomial that is > 0."""
+        if value == 0 or any(value.degree(self.generators[x]) > 0 for x in self.inverses):
+            raise ValueError(f"{name} cannot be the inverse of {value}")
+        self.inverses[name], self.logarithms[logarithm] = value, value
+
+    def cleared(self, value):
+        """(value · below, below), where `below` is the product of powers that multiplies out every inverse."""
+        value, below = self.ring(value), self.ring.one
+        for name, base in self.inverses.items():
+            at = self.places[name]
+            degree = max((monomial[at] for monomial in value.itermonoms()), default=0)
+            if degree > 0:
+                parts = [self.ring.zero] * (degree + 1)
+                for monomial, coefficient in value.iterterms():
+                    rest = monomial[:at] + (0,) + monomial[at + 1:]
+                    parts[monomial[at]] += self.ring({rest: coefficient})
+                value = sum((part * base**(degree - k) for k, part in enumerate(parts) if part), self.ring.zero)
+                below *= base**degree
+        return value, below
+
+    def renamed(self, value, names):
+        """The value with one generator in the place of another, for each pair {old: new}."""
+        places = {self.places[x]: self.places[y] for x, y in names.items()}
+        out = self.ring.zero
+        for monomial, coefficient in self.ring(value).iterterms():
+            powers = list(monomial)
+            for old, new in places.items():
+                powers[new] += powers[old]
+                powers[old] = 0
+            out += self.ring({tuple(powers): coefficient})
+        return out
 
     def D(self, value):
         value, out = self.ring(value), self.ring.zero
@@ -69,8 +106,16 @@ class Symbolic:
 
     def divide(self, above, below):
         above, below = self.ring(above), self.ring(below)
-        if below == 0:
+        if self.cleared(below)[0] == 0:
             raise IllFormed("division by zero")
+        quotient, remainder = above.div(below)
+        if remainder == 0:
+            return quotient
+        for name, base in self.inverses.items():       # below is often a product of what has an inverse
+            generator = self.generators[name]
+            for factor, inverse in ((base, generator), (generator, base)):
+                while not (split := below.div(factor))[1]:
+                    above, below = above * inverse, split[0]
         quotient, remainder = above.div(below)
         if remainder != 0:
             raise IllFormed("the quotient is not a polynomial")
@@ -78,8 +123,8 @@ class Symbolic:
 
     def difference(self, left, right):
         """0 if they are equal, else a witness."""
-        out = self.ring(left) - self.ring(right)
-        return Witness(out) if out != 0 else 0
+        out, below = self.cleared(self.ring(left) - self.ring(right))
+        return Witness(out, below=below, logarithms=self.logarithms) if out != 0 else 0
 
 
 class Dual:
@@ -166,6 +211,14 @@ class Point:
 
     def partials(self, value, directions):
         raise NotImplementedError("at a point the direction is a number: its coefficients are gone")
+
+    def invert(self, name, logarithm, value):
+        """Here every number that is not 0 has its inverse."""
+
+    @staticmethod
+    def still(value):
+        """The number without its derivative."""
+        return Dual(value.v, QQ(0))
 
     def divide(self, above, below):
         return Dual.of(above) / Dual.of(below)

@@ -33,8 +33,10 @@ import sympy as sp
 
 from . import language as L
 from .algebra import Counterexample, Unfolding, letters_of, not_zero_at, operators
+from .definitions import redefined
 from .errors import IllFormed, Undecided
 from .plain import text
+from .printing import latex
 
 oo = sp.oo
 
@@ -141,8 +143,20 @@ class Cases:
     level = "P"
 
     def __init__(self, ranges, given=()):
-        self.ranges = {x: [sp.sympify(p) for p in points] for x, points in ranges.items()}
+        self.given, self.ranges = list(given), {x: [sp.sympify(p) for p in points] for x, points in ranges.items()}
         self.cells, self.unfold = cells(self.ranges), Unfolding(given)
+
+    def condition(self):
+        """Where the equation is claimed, in LaTeX, if that is only a part of where its variables may be."""
+        if any(len(points) > 2 for points in self.ranges.values()):
+            return None
+        parts = [(x, *points) for x, points in self.ranges.items() if x != L.ε]
+        return r",\;\, ".join(" < ".join(latex(y) for y in (low, x, high) if y not in (oo, -oo, 0) or y == 0 and high == oo and not
+                              x.is_positive) for x, low, high in parts if (low, high) != (-oo, oo))
+
+    def under(self, definitions):
+        """The same prover, in a book with other definitions."""
+        return Cases(self.ranges, redefined(self.given, definitions))
 
     def describe(self):
         cuts = "; ".join(f"{text(x)} at {', '.join(map(text, p[1:-1]))}" for x, p in self.ranges.items() if len(p) > 2)
@@ -228,7 +242,11 @@ class Nonnegative:
     level = "P"
 
     def __init__(self, x, least=1, given=()):
-        self.x, self.least, self.unfold = x, sp.sympify(least), Unfolding(given)
+        self.given, self.x, self.least, self.unfold = list(given), x, sp.sympify(least), Unfolding(given)
+
+    def under(self, definitions):
+        """The same prover, in a book with other definitions."""
+        return Nonnegative(self.x, self.least, redefined(self.given, definitions))
 
     def describe(self):
         x, least = text(self.x), text(self.least)

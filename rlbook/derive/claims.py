@@ -61,11 +61,23 @@ class Claim(Displayed):
         """The equations to check, mutate and cross-examine."""
         return [self]
 
+    def relation(self):
+        """(left, sign, right) as it is displayed: max(f, g) = f says f ≥ g, and min(f, g) = f says f ≤ g."""
+        lhs, rhs = self.lhs, self.rhs
+        if not isinstance(lhs, sp.Max | sp.Min) or len(lhs.args) != 2 or rhs not in lhs.args:
+            return lhs, "=", rhs
+        other = next(x for x in lhs.args if x != rhs)
+        if isinstance(lhs, sp.Max):
+            return (rhs, r"\ge", other) if other.is_Number else (other, r"\le", rhs)
+        return rhs, r"\le", other
+
     def latex(self):
-        out = f"{latex(self.lhs)} = {latex(self.rhs)}"
+        left, sign, right = self.relation()
+        out = f"{latex(left)} {sign} {latex(right)}"
         for symbol, values in self.where.items():
             out += r" \qquad %s \in \Big\{ %s \Big\}" % (latex(symbol), r",\; ".join(map(latex, values)))
-        return out
+        where = getattr(self.by, "condition", lambda: "")()
+        return out + (r" \qquad\text{where } " + where if where else "")
 
     def text(self):
         return self.says or f"{text(self.lhs)} = {text(self.rhs)}"

@@ -4,7 +4,7 @@
 
     nothing            finite MDPs, every number a symbol (F), and two random points of other sizes
     any_size           finite sets of every size (P)             softmax       the same, one component of a gradient
-    any_trajectory     every horizon (P), with the finite MDPs as a second opinion
+    any_trajectory     every horizon (P), with the finite MDPs as a second opinion; whole_trajectory: without it
     any_horizon        induction over the steps left (P)         any_sample    independent samples, every sample size (P)
 
 or a prover of one's own, `Induction(...)`, `Cases(...)`, `Gaussian(...)`, `Algebra(...)`, `On(FiniteMDP(...))`.
@@ -22,9 +22,11 @@ from .mdp import FiniteMDP, On
 from .paths import Paths
 from .plain import text
 from .printing import latex
+from .ratios import KL, KL_path, KL_reverse, k1, k2, k3, χ2_old, χ2_ref
 from .samples import IID
 from .softmax import Softmax
 from .sums import Sums
+from .terms import H
 from .witness import Witness
 
 UNDECIDED = "neither proved nor refuted; what is left of the difference is"
@@ -56,15 +58,21 @@ class All:
         return next((z for z in (by(lhs, rhs) for by in self.provers) if z != 0), 0)
 
 
+def unfoldings(*heads):
+    """{head: what it stands for}, from the definitions of the book."""
+    return {head: STANDARD[head].unfold for head in heads}
+
+
 @functools.cache
 def any_trajectory():
     """Trajectories as outcomes: every horizon and every size, with the finite MDPs as a second opinion."""
-    return All(exact(), Paths())
+    return All(exact(), whole_trajectory)
 
 
-any_size = Sums(unfold={b_star: STANDARD[b_star].unfold})
-softmax = Softmax(unfold={b_star: STANDARD[b_star].unfold})
-any_sample = IID(unfold={Estimate: STANDARD[Estimate].unfold})
+IN_ONE_STATE = b_star, H, KL, KL_reverse, χ2_old, χ2_ref, k1, k2, k3
+any_size, softmax = Sums(unfold=unfoldings(*IN_ONE_STATE)), Softmax(unfold=unfoldings(*IN_ONE_STATE))
+any_sample = IID(unfold=unfoldings(Estimate))
+whole_trajectory = Paths(unfold=unfoldings(KL_path, *IN_ONE_STATE))
 any_horizon = Horizon                                  # any_horizon(given=[claims proved before])
 
 

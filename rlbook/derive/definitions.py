@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import sympy as sp
 
 from . import language as L
+from . import ratios as W
+from . import terms as M
 from .algebra import fresh
 
 
@@ -38,6 +40,20 @@ class Definition:
         bound = {limits[0] for x in self.body.atoms(sp.Sum, sp.Product) for limits in x.limits}
         body = fresh(self.body) if any(x.free_symbols & bound for x in args) else self.body
         return body.xreplace(dict(zip(self.left.args, args, strict=True)))
+
+
+def holders(speaks, definitions=None):
+    """The heads for whose definition `speaks(body)` is true, and those that are defined by these."""
+    heads, before, definitions = set(), None, STANDARD if definitions is None else definitions
+    while before != heads:
+        before = set(heads)
+        heads |= {x.head for x in definitions.values() if speaks(x.body) or heads and x.body.has(*heads)}
+    return heads
+
+
+def redefined(given, definitions):
+    """What a prover was given to unfold, with each definition of the book as another book has it."""
+    return [definitions.get(key(x.left), x) if STANDARD.get(key(getattr(x, "left", None))) else x for x in given]
 
 
 def _of(*entries):
@@ -71,6 +87,11 @@ _Q, _A, _Qo, _Ao = (head(L.h, L.s_, L.a_) for head in (L.Q_togo, L.A_togo, L.Q_o
 _law, _to_go = L.π(L.a_, L.s_), L.Σ(L.γ**(L.l - L.t) * L.r[L.l], (L.l, L.t, L.T))
 _n_step = L.Σ(L.γ**L.l * L.r[L.t + L.l], (L.l, 0, L.n - 1)) + L.γ**L.n * L.Vhat(L.s[L.t + L.n])
 _ZERO, _ONE = sp.Integer(0), sp.Integer(1)
+_old, _ref = L.π_old(L.a_, L.s_), L.π_ref(L.a_, L.s_)
+_log_ratio_ref = L.log(L.π(L.a[L.t], L.s[L.t]) / L.π_ref(L.a[L.t], L.s[L.t]))
+_gain = L.rθ[L.t] * L.Â[L.t]
+_clipped = W.minimum(_law / _old * M.Ahat(L.s_, L.a_), L.Clip(_law / _old, 1 - L.ε, 1 + L.ε) * M.Ahat(L.s_, L.a_))
+_kept = L.Clip(M.v_new, M.v_old - L.ε, M.v_old + L.ε)
 
 STANDARD = _of(
     Definition(L.R(L.τ), L.Σ(L.γ**L.t * L.r[L.t], (L.t, 0, L.T))),
@@ -113,4 +134,34 @@ STANDARD = _of(
     Definition(L.Q_old_togo(L.h, L.s_, L.a_), after_one(_r + L.γ * _Vo), _ZERO),
     Definition(L.A_old_togo(L.h, L.s_, L.a_), _Qo - L.V_old_togo(L.h, L.s_), _ZERO),
     Definition(L.D_togo(L.h, L.s_), over_actions(_Ao, _D), _ZERO),
+    Definition(L.rθ[L.t], L.π(L.a[L.t], L.s[L.t]) / L.π_old(L.a[L.t], L.s[L.t])),
+    Definition(W.Lold(L.θ), L.E(L.π_old)[L.Σ(L.γ**L.t * L.rθ[L.t] * L.A_old(L.s[L.t], L.a[L.t]), (L.t, 0, L.T))]),
+    Definition(L.Lclip[L.t], W.minimum(_gain, L.Clip(L.rθ[L.t], 1 - L.ε, 1 + L.ε) * L.Â[L.t])),
+    Definition(W.LCLIP(L.θ), L.E(L.π_old)[L.Σ(L.Lclip[L.t], (L.t, 0, L.T))]),
+    Definition(W.KL(L.s_), L.E(_law)[L.log(_law / _ref)]),
+    Definition(W.KL_reverse(L.s_), L.E(_ref)[L.log(_ref / _law)]),
+    Definition(W.χ2_old(L.s_), L.E(_old)[(_law / _old - 1)**2]),
+    Definition(W.χ2_ref(L.s_), L.E(_ref)[(_law / _ref - 1)**2]),
+    Definition(W.KL_path(L.θ), L.E[L.Σ(_log_ratio_ref, (L.t, 0, L.T))]),
+    Definition(W.k1(W.z_), -L.log(W.z_)),
+    Definition(W.k2(W.z_), L.log(W.z_)**2 / 2),
+    Definition(W.k3(W.z_), W.z_ - 1 - L.log(W.z_)),
+    Definition(M.H(L.s_), -L.Σ(_law * L.log(_law), L.a_)),
+    Definition(M.LV(L.s_), (M.Vφ(L.s_) - L.sg[M.Rhat(L.s_)])**2 / 2),
+    Definition(M.Lppo(L.θ, L.φ), L.E(M.d_old(L.s_))[L.E(_old)[_clipped] - M.w1 * W.KL(L.s_) + M.w2 * M.H(L.s_)
+                                                    - M.w3 * M.LV(L.s_)]),
+    Definition(M.Lmax(M.v_new), W.maximum((M.v_new - M.R_)**2 / 2, (_kept - M.R_)**2 / 2)),
+    Definition(M.Lmin(M.v_new), W.minimum((M.v_new - M.R_)**2 / 2, (_kept - M.R_)**2 / 2)),
+    Definition(M.log_normal(L.x_, W.μ, M.ς), -(L.x_ - W.μ)**2 / (2 * M.ς**2) - L.log(M.ς) - L.log(2 * sp.pi) / 2),
+    Definition(M.g_μ(L.x_), (L.x_ - W.μ) / M.ς**2),
+    Definition(M.g_ς(L.x_), (L.x_ - W.μ)**2 / M.ς**2 - 1),
+    Definition(M.σ(L.x_), 1 / (1 + L.exp(-L.x_))),
+    Definition(M.prefers(M.y1, M.y2), M.σ(M.rφ(M.y1) - M.rφ(M.y2))),
+    Definition(M.LRM(M.y1, M.y2), -L.log(M.prefers(M.y1, M.y2))),
+    Definition(M.p_(M.y_), L.exp(L.z[M.y_] / M.κ) / L.Σ(L.exp(L.z[M.v_] / M.κ), M.v_)),
+    Definition(M.Hp(), -L.Σ(M.p_(M.v_) * L.log(M.p_(M.v_)), M.v_)),
+    Definition(M.Zβ(L.s_), L.E(_ref)[L.exp(L.f(L.a_) / L.β)]),
+    Definition(M.best(L.a_, L.s_), _ref * L.exp(L.f(L.a_) / L.β) / M.Zβ(L.s_)),
+    Definition(M.πo(L.τ), L.Π(L.π(L.a[L.t], L.s[L.t]), (L.t, 0, L.T))),
+    Definition(M.πo_ref(L.τ), L.Π(L.π_ref(L.a[L.t], L.s[L.t]), (L.t, 0, L.T))),
 )

@@ -20,6 +20,7 @@ import sympy as sp
 
 from . import language as L
 from .algebra import Counterexample, Unfolding
+from .definitions import redefined
 from .errors import IllFormed
 from .plain import text
 
@@ -34,7 +35,11 @@ class Gaussian:
     level = "P"
 
     def __init__(self, given=()):
-        self.unfold = Unfolding(given)
+        self.given, self.unfold = list(given), Unfolding(given)
+
+    def under(self, definitions):
+        """The same prover, in a book with other definitions."""
+        return Gaussian(redefined(self.given, definitions))
 
     def describe(self):
         return "proved for all values of the parameters, by the exact moments of the normal distribution"

@@ -33,7 +33,7 @@ def table(equations=None, hypotheses=HYPOTHESES):
     equations = [claims.BOOK[x] if isinstance(x, str) else x for x in equations]
     worlds, rows = {hypothesis: broken_world(hypothesis) for hypothesis in hypotheses}, []
     for equation in equations:
-        links = [link for link in equation.links() if decide.worlds(link.by) is not None]
+        links = [link for link in equation.links() if (on := decide.worlds(link.by)) is not None and on.general]
         if links:
             uses = {h: _any(needs(link, worlds[h]) for link in links) for h in hypotheses}
             rows.append(Row(equation.id, equation.text(), uses))

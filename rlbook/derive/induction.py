@@ -17,6 +17,7 @@ rules are
                                                     left, which makes sums telescope in z(k + 1) - z(k)
     Σ_{x=0}^{m-1} c F(x) = c Σ_{x=0}^{m-1} F(x)     c free of x;   Σ_{x=0}^{m-1} 1 = m
     Σ_{x=0}^{m-1} 0^x F(x) = F(0)                   m ≥ 1 (0^0 = 1)
+    1[x = y] = 1 if x - y is 0, 0 if x - y ≥ 1 or y - x ≥ 1
     Π_{x=low}^{high} F(x) = U(high + 1) / U(low)    m ≥ 0, where U(x + 1) = F(x) U(x): a formal product, which exists
                                                     where every F(x) ≠ 0, and what two polynomials have in common
                                                     there they have everywhere. So F(x) must be x_t, V(s_t), ..., a
@@ -95,7 +96,20 @@ class Normal:
             return self.long_product(body, x, low, sp.expand(high - low + 1), scope)
         if isinstance(e, Upto):
             return self.upto(*e.args)
+        if isinstance(e, sp.KroneckerDelta):
+            return self.indicator(e, scope)
         return [Term(ONE, {self.atom(e): ONE})]
+
+    def indicator(self, e, scope):
+        """1[x = y]: 1 where x - y is 0, 0 where one of the two is always larger."""
+        apart = sp.expand(e.args[0] - e.args[1])
+        if not apart.is_integer:
+            raise IllFormed(f"{text(e)} compares no whole numbers")
+        if apart == 0:
+            return [Term(ONE, {})]
+        if any(x is not None and x > 0 for x in (self.least(apart, scope), self.least(-apart, scope))):
+            return []
+        raise Undecided(f"whether {text(e)} is 1 does not follow")
 
     @classmethod
     def atom(cls, e):

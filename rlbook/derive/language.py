@@ -26,13 +26,16 @@ N, G = sp.symbols("N G", integer=True, positive=True)
 γ, λ, α, ε, β = sp.symbols("gamma lambda alpha varepsilon beta", positive=True)
 θ = sp.IndexedBase("theta")
 θ_old = sp.Symbol(r"\mathrm{old}")                     # the parameters of π_old: J(θ_old) prints J(π_old)
+φ = sp.Symbol("phi")                                    # parameters of another network: a critic, a reward model
 τ = sp.Symbol("tau")
 a, s, r = (sp.IndexedBase(sp.Symbol(name, real=True)) for name in "asr")   # no relatives of the symbols a_ and s_ below
 δ, Â, Rλ = map(sp.IndexedBase, ("delta", r"\hat A", r"R^{\lambda}"))     # TD error, advantage estimate, λ-return
 δπ = sp.IndexedBase(r"\delta^{\pi}")                   # the TD error of the true value function
 Y, Z = sp.IndexedBase("Y"), sp.IndexedBase("Z")        # Y_t = x_t + c_t Y_{t+1} from the end; Z_t = w_t + c_{t-1} Z_{t-1}
 u, Gt = (sp.IndexedBase(sp.Symbol(name, real=True)) for name in "uG")     # the score at time t; the return from time t on
-OF_PATH = s, a, r, u, Gt, δ, δπ, Â, Rλ                 # what belongs to the trajectory that is being spoken of
+rθ = sp.IndexedBase(r"r(\theta)")                      # rθ[t] prints r_t(θ): the probability ratio at time t
+Lclip = sp.IndexedBase(r"L^{\mathrm{CLIP}}(\theta)")   # what time t contributes to the clipped surrogate
+OF_PATH = s, a, r, u, Gt, δ, δπ, Â, Rλ, rθ, Lclip      # what belongs to the trajectory that is being spoken of
 c, d, w, x, y, z = map(sp.IndexedBase, "cdwxyz")       # any sequences; d[t] is 1 if the episode ends with step t, else 0
 a_, b_, s_, s_new = sp.Symbol("a"), sp.Symbol("b"), sp.Symbol("s"), sp.Symbol("s'")
 x_ = sp.Symbol("x")                                    # an outcome of any finite random experiment
@@ -246,7 +249,11 @@ class At(Operator):
     rank = 62
 
     def _latex(self, printer):
-        return r"\left. %s \right|_{%s=%s}" % tuple(map(printer._print, self.args))
+        body, where = self, []
+        while isinstance(body, At):
+            body, x, value = body.args
+            where.insert(0, "%s=%s" % (printer._print(x), printer._print(value)))
+        return r"\left. %s \right|_{%s}" % (printer._print(body), r",\, ".join(where))
 
 
 class SquaredNorm(Operator):

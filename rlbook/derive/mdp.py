@@ -5,25 +5,30 @@ the book writes about it (the product formula of P(τ | θ), J, Q, V, A, every e
 top of the enumeration, so the formula for P(τ | θ) is a claim about the process and not a convention.
 """
 import math
+from dataclasses import replace
 from functools import singledispatchmethod
 
 import sympy as sp
 
 from . import language as L
+from . import ratios as W
 from .carriers import Node
 from .errors import IllFormed
 from .language import speaks_of_path
-from .process import HYPOTHESES, Path, Process
+from .names import Names
+from .process import HYPOTHESES, Path
 
 __all__ = ["HYPOTHESES", "FiniteMDP", "On"]
 
 
-class FiniteMDP(Process):
+class FiniteMDP(Names):
     """The value of a tree on the MDPs of one size."""
 
     # -- reading a tree ------------------------------------------------------------------------------
     def __call__(self, expr):
-        return self.read(sp.sympify(expr), dict(self.env))
+        expr = sp.sympify(expr)
+        world = self.able(expr)
+        return world.read(expr, dict(world.env))
 
     def difference(self, lhs, rhs, env):
         """0 if the two sides are equal, else what is left. Var[X] = E[X²] - E[X]², and equal means cancel before they are
@@ -170,6 +175,8 @@ class FiniteMDP(Process):
     def _(self, e: L.Grad, env):
         if len(e.args) > 1:
             raise IllFormed("components of a gradient are for one-state claims: here `grad` is along a generic direction")
+        if e.args[0].has(L.AtOld):
+            raise IllFormed("θ_old = θ is set after differentiating, never before")
         if e.args[0].has(L.Grad):
             raise IllFormed("second derivatives differ from one kind of policy to another: use any_size, in one state")
         return self.gradient(e.args[0], env)
@@ -240,17 +247,46 @@ class FiniteMDP(Process):
 
     @read.register
     def _(self, e: sp.log, env):
-        x = e.args[0]
-        if isinstance(x, L.π):
-            action, state = self._places(x, env)
-            return self.log_pi[state][action]
-        raise IllFormed(f"log of {x} has no value of its own here; under `grad` it has")
+        return self.logarithm(e.args[0], env)
 
-    # -- named functions -----------------------------------------------------------------------------
-    def _places(self, e, env):
-        out = [self.read(x, env) for x in e.args]
-        return [x.at if isinstance(x, Node) else x for x in out]
+    def logarithm(self, x, env):
+        """log of a product of policies: the formal logarithms of its factors."""
+        if x.is_Mul:
+            return sum((self.logarithm(y, env) for y in x.args), self.K.zero)
+        if x.is_Pow:
+            return self.read(x.exp, env) * self.logarithm(x.base, env)
+        if isinstance(x, sp.Product):
+            return self.read(sp.Sum(sp.log(x.function), *x.limits), env)
+        if isinstance(x, sp.Indexed) and x.base == L.rθ and x.base in self.definitions:
+            return self._at_a_time(replace(self.definitions[L.rθ], body=sp.log(self.definitions[L.rθ].body)), x, env)
+        table = {L.π: self.log_pi, L.π_old: self.log_old, L.π_ref: self.log_ref}.get(type(x))
+        if table is None:
+            raise IllFormed(f"log of {x} has no value of its own here; under `grad` it has")
+        action, state = self._places(x, env)
+        return table[state][action]
 
+    @read.register
+    def _(self, e: L.AtOld, env):
+        return self.at_old(e.args[0], {**env, L.θ_old: True})
+
+    @read.register
+    def _(self, e: L.Clip, env):
+        """At θ_old = θ only, and only of what is strictly between the bounds there, and so also a little way off."""
+        x, low, high = (self.read(y, env) for y in e.args)
+        if L.θ_old not in env or self.sign_at_old(x - low) != 1 or self.sign_at_old(high - x) != 1:
+            raise IllFormed(f"{e}: that this is not clipped is known at θ_old = θ only; elsewhere use Cases")
+        return x
+
+    @read.register
+    def _(self, e: sp.Min, env):
+        """At θ_old = θ only, and only of functions with the same value and the same gradient there."""
+        first, *rest = (self.read(x, env) * self.K.one for x in e.args)
+        for x in rest:
+            if L.θ_old not in env or self.sign_at_old(first - x) != 0 or self.sign_at_old(self.K.D(first - x)) != 0:
+                raise IllFormed(f"{e}: which one is smaller is not known here; use Cases")
+        return first
+
+    # -- named functions ------------------------------------------------------------------------------
     @read.register
     def _(self, e: L.Head, env):
         kind = type(e)
@@ -264,9 +300,14 @@ class FiniteMDP(Process):
         if kind is L.π:
             action, state = self._places(e, env)
             return self.pi[state][action]
-        if kind is L.π_old:
+        if kind in (L.π_old, L.π_ref):
             action, state = self._places(e, env)
-            return self.pi_old[state][action]
+            return (self.pi_old if kind is L.π_old else self.pi_ref)[state][action]
+        if isinstance(e, W.PathLaw):
+            tau = self.read(e.args[0], env)
+            if not isinstance(tau, Path) or not tau.whole:
+                raise IllFormed(f"{e}: the rest of a trajectory, given where it is, has no probability")
+            return self.weight(tau.nodes, self.pi_old if kind is W.P_old else self.pi_ref, self.rho[tau.nodes[0]])
         if kind is L.ρ0:
             return self.rho[self._places(e, env)[0]]
         if kind is L.p:
@@ -289,68 +330,11 @@ class FiniteMDP(Process):
             return self.K.generator(f"b{self.T + 1 - steps}{state}")
         if kind is L.J and e.args[0] == L.θ_old:
             return self.read(L.ExpectOld(L.R(L.τ)), env)
+        if isinstance(e, W.OfRatio) and kind in self.definitions:
+            return self.read(self.definitions[kind].unfold(*e.args), env)
         if kind in self.definitions:
             return self._once(kind, lambda: self._unfolded(self.definitions[kind], e, env))
         raise IllFormed(f"{kind.__name__} has no meaning on an MDP")
-
-    def _once(self, head, read):
-        """Read a definition, unless it is being read already: only a recursion over h may speak of itself."""
-        if head in self._open and self.definitions[head].base is None:
-            raise IllFormed(f"{getattr(head, '__name__', head)} is defined by itself")
-        self._open.append(head)
-        try:
-            return read()
-        finally:
-            self._open.pop()
-
-    def _other_path(self, e):
-        return L.τ in self.definitions[type(e)].left.args and e.args != (L.τ,)
-
-    def _unfolded(self, definition, e, env):
-        """Read the definition of a head, with its parameters bound to the values of the arguments."""
-        if definition.base is not None:
-            return self._recursion(definition, e, env)
-        names = definition.left.args
-        if names and all(x.is_Symbol for x in names):
-            here = {x: env[x] for x in (*self.env, L.τ) if x in env}
-            return self.read(definition.body, {**here, **{x: self.read(y, env) for x, y in zip(names, e.args, strict=True)}})
-        if not any(isinstance(x, sp.Indexed) for x in names):
-            return self.read(definition.body, env)
-        nodes = [self.read(x, env) for x in e.args]
-        if not isinstance(nodes[0], Node):
-            raise IllFormed(f"{e}: the first argument must be s[t]")
-        places = tuple(x.at if isinstance(x, Node) else x for x in nodes)
-        key = (definition.head, nodes[0].time, places, env[L.γ], env[L.λ])
-        if key not in self._memo:
-            here = {**self._numbers(env), L.t: nodes[0].time, L.τ: Path(places, nodes[0].time, None)}
-            self._memo[key] = self.read(definition.body, here)
-        return self._memo[key]
-
-    def _numbers(self, env):
-        """What a definition sees of the place where it is used: T, γ and λ."""
-        return {x: env[x] for x in self.env}
-
-    def _at_a_time(self, definition, e, env):
-        """δ[t + 1] on the trajectory spoken of: its definition, read at that time."""
-        time = self.read(e.indices[0], env)
-        if L.τ not in env or not isinstance(time, int) or len(e.indices) != 1:
-            raise IllFormed(f"{e} speaks of no trajectory")
-        return self.read(definition.body, {**self._numbers(env), L.τ: env[L.τ], L.t: time})
-
-    def _recursion(self, definition, e, env):
-        """A function of the number of steps left and of a state: its value at 0, or its body."""
-        steps, *places = self._places(e, env)
-        rank = list(self.definitions).index(definition.head)
-        fewer = (steps, rank) < (env.get(L.h, steps + 1), env.get("rank", rank))   # inside a definition: fewer than there
-        if not isinstance(steps, int) or steps < 0 or not fewer:
-            raise IllFormed(f"{e}: the number of steps left is no whole number >= 0, or does not get smaller")
-        key = (definition.head, steps, *places, env[L.γ], env[L.λ])
-        if key not in self._memo:
-            names = dict(zip(definition.left.args[1:], places, strict=True))
-            here = {**self._numbers(env), L.h: steps, "rank": rank, **names}
-            self._memo[key] = self.read(definition.body if steps else definition.base, here) * self.K.one
-        return self._memo[key]
-
 
 class On:
     """Decide an equation by its value on finite MDPs. Put a random point first: it refutes fast."""
@@ -366,6 +350,11 @@ class On:
     def level(self):
         return self.worlds[-1].level
 
+    @property
+    def general(self):
+        """Is the equation claimed of every number of states? (Of one state only: a bandit, played T + 1 times.)"""
+        return any(len(world.S) > 1 for world in self.worlds)
+
     def describe(self):
         sizes = " and ".join(f"{len(w.S)} states, {len(w.A)} actions and {w.T + 1} steps" for w in self.worlds[:-1])
         return self.worlds[-1].describe() + (f"; also at random points with {sizes}" if sizes else "")
@@ -377,7 +366,7 @@ class On:
         time = L.t in lhs.free_symbols | rhs.free_symbols
         todo = list(self.worlds)
         while todo:
-            world = todo.pop(0)
+            world = todo.pop(0).able(lhs, rhs)
             try:
                 for env in world.everywhere(path, time):
                     difference = world.difference(lhs, rhs, env)

@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from . import language as L
+from . import ratios as W
 from .carriers import Point
 from .decide import All
 from .definitions import STANDARD
 from .errors import IllFormed, Undecided
 from .horizon import Horizon
 from .mdp import FiniteMDP, On
+from .paths import Paths
 from .samples import IID
 from .sums import Sums
 
@@ -31,7 +33,9 @@ SWAPS = {L.π: (L.π_ref, L.π_old), L.π_ref: (L.π,), L.π_old: (L.π,), L.A: 
          L.A_old: (L.Q_old, L.A), L.Q_old: (L.A_old, L.Q), L.V_old: (L.V,), L.V_old_togo: (L.V_togo,), L.Q_togo: (L.A_togo,),
          L.A_togo: (L.Q_togo, L.A_old_togo), L.A_old_togo: (L.Q_old_togo, L.A_togo), L.Q_old_togo: (L.A_old_togo,),
          L.G_future: (L.G_togo, L.G_value), L.G_value: (L.G_advantage,), L.G_advantage: (L.G_value,), L.b_star: (L.b,),
-         L.g_return: (L.g_togo,), L.g_togo: (L.g_return, L.g_past), L.g_past: (L.g_togo,)}
+         L.g_return: (L.g_togo,), L.g_togo: (L.g_return, L.g_past), L.g_past: (L.g_togo,),
+         W.KL: (W.KL_reverse,), W.KL_reverse: (W.KL,), W.χ2_old: (W.χ2_ref,), W.χ2_ref: (W.χ2_old, W.KL), W.P_old: (L.P, W.P_ref),
+         W.P_ref: (L.P, W.P_old), W.k1: (W.k2, W.k3), W.k2: (W.k1, W.k3), W.k3: (W.k1, W.k2)}
 SYMBOLS = {L.γ: (("gamma to lambda", L.λ), ("gamma to 1", sp.Integer(1))),
            L.λ: (("lambda to gamma", L.γ), ("lambda to 1", sp.Integer(1))),
            L.α: (("alpha to 1", sp.Integer(1)), ("twice alpha", 2 * L.α), ("alpha squared", L.α**2)),
@@ -213,7 +217,7 @@ def quick(by):
     """The same prover, asking small worlds first, and then its own."""
     if isinstance(by, All):
         return All(*map(quick, by.provers))
-    return On(*scouts(), *by.worlds, instead=by.instead) if isinstance(by, On) else by
+    return On(*scouts(), *by.worlds, instead=by.instead) if isinstance(by, On) and by.general else by
 
 
 def judge(by, pairs):
@@ -252,6 +256,8 @@ def score_where(claim):
 # -- mutated definitions -------------------------------------------------------------------------------------
 def under(definitions, by):
     """The prover of a claim, in a book with other definitions."""
+    if isinstance(by, On) and not by.general:
+        return On(*(world.like(definitions) for world in by.worlds))
     if isinstance(by, On):
         return On(FiniteMDP(2, 3, 1, carrier=Point, seed=1, definitions=definitions),
                   FiniteMDP(2, 2, 2, carrier=Point, seed=1, definitions=definitions), FiniteMDP(2, 2, 1, definitions=definitions))
@@ -265,8 +271,9 @@ def under(definitions, by):
     if isinstance(by, IID):
         unfold = {head: definitions[head].unfold if head in definitions else tree for head, tree in by.unfold.items()}
         return IID(zero=by.zero, samples=by.samples, variable=by.variable, unfold=unfold)
-    if isinstance(by, Sums) and by.unfold:
-        return type(by)(by.variable, {head: definitions[head].unfold for head in by.unfold})
+    if isinstance(by, Sums) and by.unfold and not hasattr(by, "under"):
+        unfold = {head: definitions[head].unfold for head in by.unfold}
+        return Paths(by.variable, unfold, definitions) if isinstance(by, Paths) else type(by)(by.variable, unfold)
     return by.under(definitions) if hasattr(by, "under") else None     # None: a prover that reads no definition
 
 

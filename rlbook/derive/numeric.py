@@ -188,6 +188,8 @@ class Reader:
     def _Grad(self, e, env):
         body, *component = e.args
         way = env["way"]
+        if component and not (isinstance(component[0], sp.Indexed) and component[0].base == L.θ):
+            raise IllFormed(f"a derivative along {component[0]} is not read here")
         if component:
             way = ("component", self.index(component[0].indices[0], env))
         moves = env["moves"]

@@ -23,6 +23,8 @@ def rank(e):
     """Where a factor stands in a product."""
     if e.is_Number:
         return 0
+    if e.is_NumberSymbol:
+        return 1 if e == sp.pi else 2                  # 2 π e
     if isinstance(e, sp.Pow):
         return rank(e.base)
     if isinstance(e, sp.Symbol):
@@ -32,13 +34,15 @@ def rank(e):
     if isinstance(e, (sp.log, sp.exp)):
         return 55
     if isinstance(e, (sp.Sum, L.Over)):
-        return 46 if e.has(L.Grad) else 70             # a sum of scores stands before what it weighs
+        return 46 if e.has(L.Grad, L.u) else 70             # a sum of scores stands before what it weighs
     if isinstance(e, sp.Product):
         return 30
     if e.is_Mul:
         return 1 + max(map(rank, e.args))              # (γ λ)^l after γ
     if isinstance(e, sp.Add):
         return 7 if is_scalar(e) and not e.is_integer else 64 if all(x.has(L.Grad, L.u) for x in e.args) else 65
+    if isinstance(e, sp.Indexed) and e.base == L.rθ:
+        return 39                                      # r_t(θ) before the score, and before the advantage that it weighs
     if isinstance(e, (sp.Indexed, sp.KroneckerDelta)):
         return 40 if isinstance(e, sp.Indexed) and e.base == L.u else 59     # a score stands before what it weighs
     return getattr(e, "rank", 58)
@@ -140,6 +144,9 @@ class Printer(LatexPrinter):
 
     def _fraction(self, above, below):
         below = sorted(below, key=lambda x: (rank(x), str(x)))
+        powers = {x.as_base_exp()[1] for x in (*above, *below)}
+        if above and len(powers) == 1 and (power := powers.pop()) != 1 and all(isinstance(x.base, L.Head) for x in (*above, *below)):
+            return r"\left(%s\right)^{%s}" % (self._fraction([x.base for x in above], [x.base for x in below]), self._print(power))
         top = self._print(above[0]) if len(above) == 1 else self._sequence(above) or "1"
         bottom = self._print(below[0]) if len(below) == 1 else self._sequence(below)
         return r"\frac{%s}{%s}" % (top, bottom)
@@ -176,7 +183,9 @@ class Printer(LatexPrinter):
         return x.is_Mul and any(is_below(y.as_base_exp()[1]) for y in x.args)
 
     def _print_exp(self, e, exp=None):
-        body = "e^{%s}" % self._print(e.args[0])
+        above, below = sp.fraction(e.args[0])
+        plain = below != 1 and not above.is_Add and not below.is_Add and not below.is_Mul
+        body = "e^{%s / %s}" % (self._print(above), self._print(below)) if plain else "e^{%s}" % self._print(e.args[0])
         return body if exp is None else r"\left(%s\right)^{%s}" % (body, exp)
 
     def _print_Sum(self, e):
@@ -203,16 +212,19 @@ class Printer(LatexPrinter):
         return first + (head.bar + ", ".join(rest) if head.bar == L.MID else ", " + ", ".join(rest))
 
     def _print_Indexed(self, e):
-        return "%s_{%s}" % (self._print(e.base), ",".join(map(self._print, e.indices)))
+        name, of_θ, _ = self._print(e.base).partition(r"(\theta)")
+        return "%s_{%s}%s" % (name, ",".join(map(self._print, e.indices)), of_θ)
 
     def _print_KroneckerDelta(self, e, exp=None):
-        body = r"\mathbf{1}[%s]" % " = ".join(map(self._print, e.args))
+        body = r"\mathbf{1}[%s]" % " = ".join(map(self._print, sorted(e.args, key=lambda x: x == L.T)))
         return body if exp is None else body + "^{%s}" % exp
 
     # -- operators -----------------------------------------------------------------------------------
     def _print_Grad(self, e):
         body, *component = e.args
         inner = self._wrap(body) if body.is_Add or body.is_Mul else self._print(body)
+        if component == [L.φ]:
+            return r"\nabla_\phi %s" % inner
         if component:
             return r"\frac{\partial}{\partial %s} %s" % (self._print(component[0]), inner)
         return r"\nabla_\theta %s" % inner
@@ -282,6 +294,6 @@ class Printer(LatexPrinter):
         return self._extremum(r"\max", e, exp)
 
     def _extremum(self, name, e, exp):
-        args = sorted(e.args, key=lambda x: (x.has(L.Clip), str(x)))
+        args = sorted(e.args, key=lambda x: (x.has(L.Clip), is_scalar(x), sum(1 for _ in sp.preorder_traversal(x)), str(x)))
         body = name + r"\left(%s\right)" % r",\; ".join(map(self._print, args))
         return body if exp is None else body + "^{%s}" % exp

@@ -2,15 +2,26 @@
 
 `mdp.FiniteMDP` reads trees on top of this enumeration.
 """
+import copy
 from collections import namedtuple
 
+import sympy as sp
+
 from . import language as L
+from . import ratios as W
 from .carriers import Symbolic
-from .definitions import STANDARD
+from .definitions import STANDARD, holders
 
 Path = namedtuple("Path", "nodes start probability whole", defaults=(False,))   # (s_u, ..., s_{T+1}), u, P(path | given)
 
 HYPOTHESES = ("policy sums to one", "dynamics sum to one", "start without θ", "dynamics without θ", "rewards without θ")
+
+
+def divides(tree):
+    """Does the tree divide by a policy, take the logarithm of another policy than π_θ, or speak of π_ref?"""
+    laws = L.π, L.π_old, W.P_old
+    return (tree.has(L.π_ref, W.P_ref, L.Clip) or any(x.exp.could_extract_minus_sign() and x.base.has(*laws) for x in tree.atoms(sp.Pow))
+            or any(x.args[0].has(L.π_old) for x in tree.atoms(sp.log)))
 
 
 class Process:
@@ -25,15 +36,18 @@ class Process:
     differentiable policy, not only for the softmax.
     """
 
-    def __init__(self, states=2, actions=2, T=1, carrier=Symbolic, definitions=STANDARD, broken=(), **options):
+    def __init__(self, states=2, actions=2, T=1, carrier=Symbolic, definitions=STANDARD, broken=(), ratios=False,
+                 **options):
         unknown = set(broken) - set(HYPOTHESES)
         if unknown:
             raise ValueError(f"unknown hypotheses {sorted(unknown)}; known: {HYPOTHESES}")
         self.S, self.A, self.T, self.definitions, self.broken = range(states), range(actions), T, definitions, set(broken)
+        self.ratios, self._wide = ratios, None
+        self.made = states, actions, T, carrier, definitions, broken, options
         self.K = carrier(self._names(), **options)
         self._build()
         self.env = {L.T: T, L.γ: self.K.generator("gamma"), L.λ: self.K.generator("lambda")}
-        self._paths, self._memo, self._open = {}, {}, []       # _open: the definitions that are being read
+        self._paths, self._memo, self._open, self._at_old = {}, {}, [], None       # _open: the definitions that are being read
 
     @property
     def level(self):
@@ -47,10 +61,14 @@ class Process:
         S, A = self.S, self.A
         last = len(S) - ("dynamics sum to one" not in self.broken)
         names = [f"rho{s}" for s in S[:-1]] + [f"P{s}{a}{m}" for s in S for a in A for m in range(last)]
-        names += [f"r{s}{a}{m}" for s in S for a in A for m in S] + ["gamma", "lambda", "alpha"]
+        names += [f"r{s}{a}{m}" for s in S for a in A for m in S] + ["gamma", "lambda", "alpha", "beta"]
         names += [f"o{s}{a}" for s in S for a in A[:-1]]
         names += [f"p{s}{a}" for s in S for a in A] + [f"L{s}{a}" for s in S for a in A] + [f"c{s}{a}" for s in S for a in A]
         names += [f"{stem}{u}{s}" for stem in "bV" for u in range(self.T + 2) for s in S]
+        if self.ratios:
+            names += [f"q{s}{a}" for s in S for a in A[:-1]]
+            names += [f"{stem}{s}{a}" for stem in ("Lo", "Lq", "ip", "io", "iq") for s in S for a in A]
+            names.append("varepsilon")
         return names + [f"d{x}" for x in names if x[0] in "Pr" and self.broken]
 
     def _row(self, stem, size, complete=True):
@@ -89,6 +107,40 @@ class Process:
         self.pi, self.pi_old = p, [self._row(f"o{s}", len(A)) for s in S]
         self.log_pi = [[K.declare(f"L{s}{a}", K.generator(f"L{s}{a}"), score[s][a]) for a in A] for s in S]
         self.directions = [f"c{s}{a}" for s in S for a in A]
+        self.pi_ref, self.log_old, self.log_ref = None, None, None
+        if self.ratios:
+            self._build_ratios(score)
+
+    def _build_ratios(self, score):
+        """π_ref, and the logarithms and the inverses of the three policies: 1/π, 1/π_old and 1/π_ref are numbers, because
+        no policy gives probability 0."""
+        S, A, K = self.S, self.A, self.K
+        self.pi_ref = [self._row(f"q{s}", len(A)) for s in S]
+        self.log_old, self.log_ref = ([[K.generator(f"L{x}{s}{a}") for a in A] for s in S] for x in "oq")
+        for stem, log, law in (("p", "L", self.pi), ("o", "Lo", self.pi_old), ("q", "Lq", self.pi_ref)):
+            for s in S:
+                for a in A:
+                    name, own = f"i{stem}{s}{a}", law[s][a]
+                    K.invert(name, f"{log}{s}{a}", own)
+                    if stem == "p":
+                        K.declare(name, K.generator(name), -K.generator(name) * score[s][a])
+
+    def able(self, *trees):
+        """This world, or the same with π_ref and with quotients of policies, if a tree speaks of them."""
+        if self.ratios or not any(map(self._has_ratios, trees)):
+            return self
+        if self._wide is None:
+            self._wide = self.like(ratios=True)
+        return self._wide
+
+    def like(self, definitions=None, ratios=False):
+        """A world of the same size and kind, with other definitions or with quotients."""
+        states, actions, T, carrier, known, broken, options = self.made
+        return type(self)(states, actions, T, carrier, known if definitions is None else definitions, broken, ratios, **options)
+
+    def _has_ratios(self, tree):
+        """Does the tree, with every definition unfolded, divide by a policy or speak of π_ref?"""
+        return divides(tree) or tree.has(*holders(divides, self.definitions))
 
     # -- the process ---------------------------------------------------------------------------------
     def trajectories(self, start=None, time=0, action=None):
@@ -106,15 +158,45 @@ class Process:
 
     def _weights(self, start, time, action):
         """The probability that π_old gives to each of `trajectories`."""
-        out = []
-        for nodes, *_ in self.trajectories(start, time, action):
-            weight = self.rho[nodes[0]] if start is None else self.K.one
-            for at in range(0, len(nodes) - 1, 2):
-                state, chosen, after = nodes[at:at + 3]
-                free = action is None or at > 0
-                weight = weight * (self.pi_old[state][chosen] if free else 1) * self.P[state][chosen][after]
-            out.append(weight)
-        return out
+        return [self.weight(nodes, self.pi_old, self.rho[nodes[0]] if start is None else self.K.one, action is None)
+                for nodes, *_ in self.trajectories(start, time, action)]
+
+    def weight(self, nodes, policy, start, free=True):
+        """The probability of a path under a policy; not `free`: given its first action."""
+        for at in range(0, len(nodes) - 1, 2):
+            state, chosen, after = nodes[at:at + 3]
+            start = start * (policy[state][chosen] if free or at > 0 else 1) * self.P[state][chosen][after]
+        return start
+
+    def old_names(self):
+        """{a generator of π_old: the same of π}"""
+        stems = (("o", "p"), ("Lo", "L"), ("io", "ip")) if self.ratios else (("o", "p"),)
+        names = {f"{old}{s}{a}": f"{new}{s}{a}" for old, new in stems for s in self.S for a in self.A}
+        return {x: y for x, y in names.items() if x in self.K.generators}
+
+    def at_old(self, body, env):
+        """The value at θ_old = θ, after every gradient inside: π_old has the numbers of π, and does not move."""
+        if self._at_old is None:
+            self._at_old = copy.copy(self)
+            self._at_old._memo = {}
+            if not isinstance(self.K, Symbolic):       # (where it is, the generators get their new names at the end)
+                self._at_old.pi_old, self._at_old.log_old = self.still(self.pi), self.still(self.log_pi)
+        value = self._at_old.read(body, env)
+        return self.K.renamed(value, self.old_names()) if isinstance(self.K, Symbolic) else value
+
+    def sign_at_old(self, value):
+        """The sign of a value at θ_old = θ where that is clear: 0, or 1 of a positive number such as ε; else None."""
+        value = self.K.one * value
+        if not isinstance(self.K, Symbolic):
+            return 0 if value.v == 0 else 1 if value.v > 0 else None
+        value, rest = divmod(*self.K.cleared(self.K.renamed(value, self.old_names())))
+        if value == rest == 0:
+            return 0
+        positive = rest == 0 and self.ratios and len(value) == 1 and value.degree(self.K.generator("varepsilon")) == sum(value.degrees())
+        return 1 if positive and value.LC > 0 else None
+
+    def still(self, rows):
+        return [[self.K.still(x) for x in row] for row in rows]
 
     def everywhere(self, path, time):
         """The environments over which a free τ and a free t are "for all"."""

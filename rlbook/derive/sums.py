@@ -25,15 +25,21 @@ from itertools import permutations
 import sympy as sp
 
 from . import language as L
+from .definitions import holders
 from .errors import IllFormed, Undecided
 
 Term = namedtuple("Term", "coefficient bound powers")  # a number, the bound variables, {base: exponent}
 
-SETS = {"a": "actions", "b": "actions", "s": "states", "s'": "states", "x": "outcomes", "tau": "trajectories"}
-SIZES = {"actions": r"|\mathcal{A}|", "states": r"|\mathcal{S}|", "outcomes": r"|\mathcal{X}|", "trajectories": r"|\mathcal{T}|"}
+SETS = {"a": "actions", "b": "actions", "s": "states", "s'": "states", "x": "outcomes", "tau": "trajectories",
+        "v": "tokens", "y": "tokens"}
+SIZES = {"actions": r"|\mathcal{A}|", "states": r"|\mathcal{S}|", "outcomes": r"|\mathcal{X}|", "trajectories": r"|\mathcal{T}|",
+         "tokens": r"|\mathcal{V}|"}
 ON_POLICY = (L.J, L.V, L.Q, L.A, L.ToGo, L.Estimate, L.Ascent, L.e, L.b_star, L.g_return, L.g_togo, L.g_past,
-             L.u, L.δπ)                                # they depend on θ, and no rule here says how
-LETTER = {"actions": "a", "states": "s", "outcomes": "x", "trajectories": "tau"}
+             L.u, L.δπ)                                # they depend on θ, and no rule here says how,
+ON_POLICY += tuple(holders(lambda body: body.has(L.Trained, *ON_POLICY)))      # like all that is defined by π_θ;
+OF_OLD = L.V_old, L.Q_old, L.A_old, L.ToGo, L.θ_old    # and these on θ_old
+OF_OLD += tuple(holders(lambda body: body.has(L.π_old, L.ExpectOld, *OF_OLD)))
+LETTER = {"actions": "a", "states": "s", "outcomes": "x", "trajectories": "tau", "tokens": "v"}
 
 
 class Score(L.Operator):
@@ -264,7 +270,7 @@ class Sums:
     def at_old(self, e):
         """θ_old = θ, after every gradient inside has been taken."""
         done = self.tree(self.normal(e.args[0]))
-        if done.has(L.V_old, L.Q_old, L.A_old, L.ToGo, L.θ_old):
+        if done.has(*OF_OLD):
             raise Undecided(f"θ_old = θ: nothing says what becomes of the values in {done}")
         return self.terms(done.replace(lambda x: isinstance(x, L.π_old), lambda x: L.π(*x.args)))
 

@@ -9,7 +9,8 @@ What a name stands for:
     r[t], s[t]          a tensor, indexed on its last axes                              {r: rewards, [..., T + 1]}
     V(s[t]), π(a, s)    a function of the arguments' values, or a tensor, an axis each  {V: lambda s: ..., f: table}
     Σ(X, a_), E(π(a_, s_))[X]   how many elements the set has                           {a_: 3}
-    grad(X)             the gradient of the number X with respect to {θ: a tensor}, by automatic differentiation
+    grad(X)             the gradient of the number X with respect to {θ: a tensor}, by automatic differentiation; grad(X, φ)
+                        and grad(X, z[v]) with respect to {φ: a tensor} and to one entry of {z: a tensor}
 
 An index off a tensor is an error: torch would count from the end. Sums are plain loops; minimum, maximum and clip are
 torch's, and so are their derivatives where two arguments are equal. This is the only file of `derive` that needs
@@ -55,6 +56,10 @@ class Tensors:
 
     @read.register
     def _(self, e: sp.Float, env):
+        return float(e)
+
+    @read.register
+    def _(self, e: sp.NumberSymbol, env):              # π = 3.14..., e = 2.71...
         return float(e)
 
     @read.register
@@ -243,9 +248,12 @@ class Tensors:
     @read.register
     def _(self, e: L.Grad, env):
         body, *component = e.args
-        parameters = env.get(L.θ)
+        along = component[0] if component else L.θ
+        if isinstance(along, sp.Indexed) and along.base not in (L.θ, L.z):
+            raise IllFormed(f"the component of a gradient is θ[b] or z[v], not {text(along)}")
+        parameters = env.get(along.base if isinstance(along, sp.Indexed) else along)
         if not isinstance(parameters, torch.Tensor) or not parameters.requires_grad:
-            raise IllFormed("a gradient needs {θ: a tensor that requires one}")
+            raise IllFormed(f"a gradient along {text(along)} needs a tensor that requires one")
         value = self.tensor(self.read(body, env))
         if value.numel() != 1:
             raise IllFormed(f"{text(e)}: a gradient is of one number, not of shape {tuple(value.shape)}")
@@ -253,9 +261,15 @@ class Tensors:
         if value.requires_grad:
             gradient, = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)
         gradient = torch.zeros_like(parameters) if gradient is None else gradient
-        return gradient if not component else self.component(gradient, component[0], env)
+        if not isinstance(along, sp.Indexed):
+            return gradient
+        return self.look_up(gradient, [self.whole(x, env) for x in along.indices], along)
 
-    def component(self, gradient, which, env):
-        if not isinstance(which, sp.Indexed) or which.base != L.θ:
-            raise IllFormed(f"the component of a gradient is θ[b], not {text(which)}")
-        return self.look_up(gradient, [self.whole(x, env) for x in which.indices], which)
+    @read.register
+    def _(self, e: L.AtOld, env):
+        """θ_old = θ: π_old has the values of π, and does not move with it."""
+        now = env.get(L.π)
+        if now is None:
+            raise IllFormed(f"{text(e)}: π has no values here")
+        old = now.detach() if isinstance(now, torch.Tensor) else lambda *args: now(*args).detach()
+        return self.read(e.args[0], {**env, L.π_old: old})

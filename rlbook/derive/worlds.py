@@ -5,10 +5,12 @@ import numpy as np
 import sympy as sp
 
 from . import language as L
+from . import ratios as W
 from .definitions import STANDARD
 from .errors import IllFormed
 from .jets import Jet, noise, table
 from .numeric import Place, Reader, counts_samples
+from .terms import actions
 
 SETS, OUTCOMES, TOLERANCE = ("a", "b", "s", "s'", "x"), 4, 1e-9
 
@@ -36,6 +38,9 @@ class World(Reader):
         if letter not in sizes:
             raise IllFormed(f"{x} ranges over no set")
         return range(sizes[letter])
+
+    def _Symbol(self, e, env):
+        return Jet.of(self.A) if e == actions else super()._Symbol(e, env)
 
     # -- probabilities -------------------------------------------------------------------------------
     @staticmethod
@@ -194,6 +199,10 @@ class World(Reader):
         kind, name = type(e), type(e).__name__
         if kind is L.P:
             return self.chances(env) if e.args == (L.τ,) and env.get("path") else self._off(e)
+        if isinstance(e, W.PathLaw):
+            return self.chances(env, kind.policy) if e.args == (L.τ,) and env.get("path") else self._off(e)
+        if isinstance(e, W.OfRatio) and kind in self.definitions:
+            return self.read(self.definitions[kind].unfold(*e.args), env)
         if kind is L.J and isinstance(e.args[0], L.Ascent | L.Shifted):
             return self._moved(e, env)
         if issubclass(kind, L.Trained) or kind in (L.π_old, L.π_ref):
@@ -267,6 +276,8 @@ class World(Reader):
         first = self.read(e.args[0], env)
         if not isinstance(first, Place) or first.time is None:
             raise IllFormed(f"{e}: the first argument is no s[t]")
+        if first.time > self.T and type(e) in (L.Q, L.A, L.Q_old, L.A_old):
+            return Jet.of(0)                           # after the last step nothing is left to come
         value, example = self._everywhere(definition, first.time, env)
         wanted = self._label([self.index(x, env) for x in e.args])
         return value.take(np.array([example[x] for x in wanted]))

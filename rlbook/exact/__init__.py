@@ -21,6 +21,7 @@ from rlbook.exact.estimates import (
     score,
 )
 from rlbook.exact.mdp import MDP, Trajectories, bandit, entrance_fee_mdp, stopping_mdp, two_state_mdp
+from rlbook.exact.surrogates import importance_moments, surrogate
 from rlbook.exact.values import (
     action_values,
     advantages,
@@ -59,6 +60,7 @@ __all__ = [
     "expected_return",
     "gae_bias_variance",
     "gradient",
+    "importance_moments",
     "kl",
     "log_probs",
     "look_up",
@@ -74,6 +76,7 @@ __all__ = [
     "state_values",
     "step_scores",
     "stopping_mdp",
+    "surrogate",
     "term_covariances",
     "to_go_variance",
     "total_optimal_baseline",

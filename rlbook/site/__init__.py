@@ -1,4 +1,5 @@
-"""The Sphinx side of the book: equations from code cells, the equations page, maths typeset at build time, the looks.
+"""The Sphinx side of the book: equations from code cells, the equations page, maths typeset at build time,
+figures with sliders, the looks.
 
 Nothing here is imported by the package; `import rlbook.site` is instant, and Sphinx calls `setup`.
 """
@@ -30,10 +31,11 @@ def _lighten(app, exception):
 
 def setup(app):
     """The Sphinx extension."""
-    from rlbook.site import equations, katex
+    from rlbook.site import equations, explorables, katex
 
     katex.setup(app)
     equations.setup(app)
+    explorables.setup(app)
     app.connect("builder-inited", _add_assets)
     app.connect("build-finished", _lighten)
     return {"version": "0.1", "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": False}

@@ -9,7 +9,7 @@ import torch
 from tests.bench import common
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHES = ("gae",)      # each a module beside this one with measure(), which returns what its log holds
+BENCHES = ("gae", "tokens", "sampling")      # each a module beside this one with measure(), which returns what its log holds
 
 
 def main() -> None:

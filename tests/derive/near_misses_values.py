@@ -187,5 +187,5 @@ MEANINGLESS = sums(
     (A_togo(h, s_, a_) + 1, 1), (Q_togo(h + 1, s_, a_), 0), (grad(b_togo(h, s_)), 0),
     (mean(Σ(A_togo(h, s_new, b_), s_new)) * 2, 0),
     given=[no_score],
-) + [(paths, ExpectOld(R(τ)), 0), (paths, Covariance(R(τ), R(τ)), 0), (paths, E[E(π_old)[R(τ)] * R(τ)], 0),
+) + [(paths, ExpectOld(R(τ), s[0]), 0), (paths, Covariance(R(τ), R(τ)), 0), (paths, E[E(π_old)[R(τ)] * R(τ)], 0),
      (ring, 1 / u[t], 0)]

@@ -2,14 +2,22 @@
 import functools
 
 from rlbook.derive.algebra import Algebra
+from rlbook.derive.calculus import Calculus
+from rlbook.derive.cases import Cases, Nonnegative
 from rlbook.derive.decide import worlds as finite_mdps
 from rlbook.derive.errors import IllFormed
+from rlbook.derive.gaussian import Gaussian
 from rlbook.derive.induction import Induction
+from rlbook.derive.logits import Logits
+from rlbook.derive.objective import Objective
 from rlbook.derive.samples import IID
 from rlbook.derive.sums import Sums
 from rlbook.derive.worlds import TOLERANCE, World
 
+from .numbers import Formulas
 from .sequences import Sequences
+
+FORMULAS = Calculus | Cases | Gaussian | Logits | Nonnegative | Objective
 
 
 @functools.cache
@@ -18,9 +26,13 @@ def worlds(by):
     if isinstance(by, IID):
         sizes = (1, 3, 1, 3), (2, 2, 1, 2), (2, 2, 0, 4)     # states, actions, T, samples
         return tuple(World(seed, *size, zero=by.zero) for seed, size in enumerate(sizes))
+    if isinstance(by, FORMULAS):
+        return (Formulas(by),)
     if isinstance(by, Induction | Algebra):
         return (Sequences(by),)
     options = {"bend": finite_mdps(by) is None, "variable": by.variable if isinstance(by, Sums) else {}}
+    if (on := finite_mdps(by)) is not None and not on.general:
+        return World(0, 1, 3, 2, **options), World(1, 1, 2, 3, **options)
     return World(0, 2, 3, 2, **options), World(1, 2, 2, 1, samples=4, **options)
 
 
@@ -42,7 +54,10 @@ def _agrees_in(world, pairs):
 
 def other_book(by, definitions):
     """The same worlds, where some definition of the book is another one."""
+    if isinstance(by, FORMULAS):
+        return Formulas(by, definitions=definitions)
     if isinstance(by, Induction | Algebra):
         return Sequences(by, definitions=definitions)
-    sizes = (1, 3, 1) if isinstance(by, IID) else (2, 3, 2)
+    one_state = isinstance(by, IID) or (on := finite_mdps(by)) is not None and not on.general
+    sizes = (1, 3, 1) if one_state else (2, 3, 2)
     return World(0, *sizes, definitions=definitions, bend=finite_mdps(by) is None, zero=getattr(by, "zero", ()))

@@ -31,7 +31,7 @@ ABOUT = {"sums": (Sums, Horizon), "softmax": (Softmax,), "samples": (IID,), "hor
 
 def small(by):
     """On finite MDPs: a random point and one world in symbols, of two steps and of three sizes."""
-    if not isinstance(by, On):
+    if not isinstance(by, On) or not by.general:
         return by
     return On(FiniteMDP(2, 3, 1, carrier=Point), FiniteMDP(1, 2, 2), FiniteMDP(2, 2, 0), FiniteMDP(1, 2, 1))
 

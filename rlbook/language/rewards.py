@@ -1,0 +1,144 @@
+"""Rewards of completions: Python functions under TRL's signature and reward models, several of them summed.
+
+A reward function is called by keyword, f(prompts=..., completions=..., completion_ids=..., **columns), where each value is
+a list with one entry per completion: prompts and completions are strings, or chats (lists of messages) if the prompts
+are; completion_ids are the sampled tokens; columns are what else the prompts' records hold. It returns one number per
+completion, or None for one that it cannot score. It runs unchanged in TRL, and the other way round.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlbook.language.scalar import ScalarModel
+
+RESERVED = ("prompts", "completions", "completion_ids")
+
+
+class Scores(NamedTuple):
+    """total [B]: the weighted sum, NaN where unscored; each {name: [B]}: what every function gave, before its weight."""
+
+    total: Tensor
+    each: dict[str, Tensor]
+
+
+def score(
+    reward_funcs: Sequence[Callable | ScalarModel],
+    prompts: list,
+    completions: list,
+    completion_ids: list[list[int]],
+    columns: dict[str, list] | None = None,
+    weights: Sequence[float] | None = None,
+    prompt_ids: list[list[int]] | None = None,
+) -> Scores:
+    """The reward of every completion: Σ_k w_k f_k(prompt, completion), float32.
+
+    The sum runs over the functions that scored the completion; where none with a weight other than 0 did, the total is
+    NaN, which here means unscored and nothing else. A weight of 0 only records a function. A `ScalarModel` scores the
+    tokens themselves, prompt_ids + completion_ids, for which it must share the policy's vocabulary.
+    Raises ValueError, naming the function, for lists of other lengths than prompts, a wrong number or type of rewards,
+    inf and a NaN that the function returned itself (None is how it says unscored), each with the prompt; for an
+    exception inside it, which is chained; for columns named as TRL's own; for weights that do not fit the functions.
+    Source: TRL's GRPOTrainer, whose sum of nothing but None is 0. Tests hold it to sums by hand.
+    """
+    columns = {} if columns is None else columns
+    check_batch(prompts, {"completions": completions, "completion_ids": completion_ids, **columns}, columns)
+    weights = check_weights(reward_funcs, weights)
+    each = {}
+    for name, function in zip(names(reward_funcs), reward_funcs, strict=True):
+        if isinstance(function, ScalarModel):
+            each[name] = model_scores(name, function, prompt_ids, completion_ids, prompts)
+        else:
+            each[name] = function_scores(name, function, prompts, completions, completion_ids, columns)
+    return Scores(weighted_sum(torch.stack(list(each.values())), weights), each)
+
+
+def weighted_sum(rewards: Tensor, weights: list[float]) -> Tensor:
+    """Σ_k w_k r_k of rewards [K, B] over the functions that scored, NaN where none of weight other than 0 did."""
+    column = torch.tensor(weights, dtype=rewards.dtype).unsqueeze(-1)
+    scored = ~rewards.isnan()
+    total = torch.where(scored, column * rewards, 0.0).sum(0)
+    return torch.where((scored & (column != 0)).any(0), total, math.nan)
+
+
+def function_scores(
+    name: str, function: Callable, prompts: list, completions: list, completion_ids: list, columns: dict
+) -> Tensor:
+    """What one function gives, [B], NaN for None."""
+    # copies, so that a function that sorts or edits its lists changes nothing for the next one
+    batch = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
+    try:
+        rewards = function(**{key: list(values) for key, values in batch.items()})
+    except Exception as error:
+        raise ValueError(f"reward function {name} raised {type(error).__name__}: {error}") from error
+    if isinstance(rewards, str | dict) or not hasattr(rewards, "__len__") or getattr(rewards, "ndim", 1) != 1:
+        raise ValueError(f"reward function {name} must return a list of {len(prompts)} numbers or None, got {rewards!r:.80}")
+    if len(rewards) != len(prompts):
+        raise ValueError(f"reward function {name} must return one reward per completion, {len(prompts)}, got {len(rewards)}")
+    return torch.tensor([_number(name, reward, prompt) for reward, prompt in zip(rewards, prompts, strict=True)])
+
+
+def model_scores(name: str, model: ScalarModel, prompt_ids: list | None, completion_ids: list, prompts: list) -> Tensor:
+    """What a reward model gives, [B]."""
+    if prompt_ids is None or len(prompt_ids) != len(completion_ids):
+        given = "none" if prompt_ids is None else len(prompt_ids)
+        raise ValueError(f"the reward model {name} needs prompt_ids, one list for each of {len(completion_ids)}, got {given}")
+    rows = [[*prompt, *completion] for prompt, completion in zip(prompt_ids, completion_ids, strict=True)]
+    rewards = model.score_rows(rows).cpu()
+    return torch.tensor([_number(name, reward, prompt) for reward, prompt in zip(rewards.tolist(), prompts, strict=True)])
+
+
+def names(reward_funcs: Sequence[Callable | ScalarModel]) -> list[str]:
+    """A name for each: the function's own, "reward_model" for a model, with _2, _3, ... where it stood before."""
+    found = []
+    for function in reward_funcs:
+        own = "reward_model" if isinstance(function, ScalarModel) else getattr(function, "__name__", type(function).__name__)
+        taken = sum(name == own or name.startswith(f"{own}_") and name[len(own) + 1:].isdigit() for name in found)
+        found.append(own if not taken else f"{own}_{taken + 1}")
+    return found
+
+
+def check_functions(reward_funcs: object) -> list:
+    """The functions as a list, a single one too; ValueError for none, and for what cannot be called."""
+    functions = list(reward_funcs) if isinstance(reward_funcs, list | tuple) else [reward_funcs]
+    if not functions or not all(callable(function) for function in functions):
+        raise ValueError(f"reward_funcs must be reward functions or reward models, at least one, got {reward_funcs!r:.80}")
+    return functions
+
+
+def check_weights(reward_funcs: Sequence, weights: Sequence[float] | None) -> list[float]:
+    """One finite weight for each function, 1 by default, not all 0; else ValueError."""
+    if weights is None:
+        return [1.0] * len(reward_funcs)
+    good = isinstance(weights, list | tuple) and all(isinstance(w, Real) and math.isfinite(w) for w in weights)
+    if not good or len(weights) != len(reward_funcs) or not any(weights):
+        raise ValueError(f"reward_weights must be a finite number for each of {len(reward_funcs)} reward functions, "
+                         f"not all 0, got {weights!r}")
+    return [float(weight) for weight in weights]
+
+
+def check_batch(prompts: list, lists: dict[str, list], columns: dict) -> None:
+    """Raise ValueError unless every list is as long as prompts and no column has one of TRL's own names."""
+    taken = sorted(set(columns) & set(RESERVED))
+    if taken:
+        raise ValueError(f"columns must not be named {taken}: reward functions get these from the sampler")
+    wrong = {name: len(values) for name, values in lists.items() if len(values) != len(prompts)}
+    if wrong:
+        raise ValueError(f"everything must have one entry for each of {len(prompts)} prompts, got lengths {wrong}")
+
+
+def _number(name: str, reward: object, prompt: object) -> float:
+    if reward is None:
+        return math.nan
+    if isinstance(reward, Tensor) and reward.numel() == 1:
+        reward = reward.item()
+    if not isinstance(reward, Real):
+        raise ValueError(f"reward function {name} must return numbers or None, got {reward!r:.60} for prompt {prompt!r:.200}")
+    if not math.isfinite(reward):
+        unscored = "; None says unscored" if math.isnan(reward) else ""
+        raise ValueError(f"reward function {name} returned {float(reward)} for prompt {prompt!r:.200}{unscored}")
+    return float(reward)
