@@ -151,6 +151,33 @@ def test_real_actions_are_clipped_on_the_way_to_the_environment_and_kept_as_draw
     assert not segment.terminated.any() and np.array_equal(position.ended, [True] * n)
 
 
+class Strict(gymnasium.Env):
+    """Shows the last action, and refuses any outside its box."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Box(np.float32([-0.5, 0.2]), np.float32([0.5, 0.3]))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, dtype=np.float32), {}
+
+    def step(self, action):
+        if not self.action_space.contains(action):
+            raise AssertionError(f"{action} is not in {self.action_space}")
+        return action, 0.0, False, False, {}
+
+
+gymnasium.register("rlbook/Strict-v0", Strict, max_episode_steps=9)
+
+
+def test_each_number_of_an_action_is_clipped_to_its_own_bounds():
+    envs = make_envs("rlbook/Strict-v0", 2)
+    segment, _ = collect_segment(envs, GaussianPolicy(2, 2, (4,), generator(0)), generator(1), reset_position(envs, 0), 9)
+    envs.close()
+    expected = segment.actions.clamp(torch.tensor([-0.5, 0.2]), torch.tensor([0.5, 0.3]))
+    assert torch.equal(segment.next_observations, expected) and not torch.equal(expected, segment.actions)
+
+
 def test_cutting_a_rollout_changes_nothing():
     whole = roll(make_envs("CartPole-v1", 6, 20), 3, [60])[0]
     parts = roll(make_envs("CartPole-v1", 6, 20), 3, [1, 19, 33, 7])

@@ -47,6 +47,13 @@ def test_without_kl_the_proxy_rises_and_the_gold_score_falls(log):
         assert module.end(run, "proxy") > 2 and module.fall(run) > 1
 
 
+def test_a_moderate_kl_holds_the_gold_score_and_ends_highest(log):
+    ends = {kl_coef: [module.end(run, "gold") for run in chosen(log, kl_coef=kl_coef)] for kl_coef in (0.0, 0.2, 0.5)}
+    assert all(module.fall(run) < 0.5 for run in chosen(log, kl_coef=0.2))
+    for none, moderate, strong in zip(*ends.values(), strict=True):
+        assert moderate > strong > none
+
+
 def test_kl_and_perplexity_fall_with_the_weight_of_the_kl(log):
     for seed in range(3):
         runs = [chosen(log, kl_coef=kl_coef)[seed] for kl_coef in (0.0, 0.1, 0.5)]

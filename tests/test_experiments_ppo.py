@@ -33,23 +33,25 @@ def test_a_collapse_comes_after_a_high():
 def test_clip_summary():
     log = {"runs": [curve(10, 480, 100, kl=None, diverged=True), curve(20, 475, 475), curve(1, 2, 3, kl=0.5, ratio=None)]}
     found = ppo.clip_summary(log, last=2)
-    assert found == {"runs": 3, "diverged": 1, "reached": 2, "collapsed": 1, "final": [2.5, 290, 475], "median_kl": 0.5,
-                     "max_kl": math.inf, "max_ratio": math.inf}
+    assert found == {"runs": 3, "diverged": 1, "reached": 2, "collapsed": 1, "halved": 0, "peak": [3, 475, 480],
+                     "final": [2.5, 290, 475], "median_kl": 0.01, "max_kl": math.inf, "max_ratio": math.inf}
+    assert ppo.clip_summary(log, last=1)["halved"] == 1
     with pytest.raises(ValueError, match="last"):
         ppo.clip_summary(log, last=0)
 
 
 def test_details_summary():
+    rows = [(100, 150, 476.0), (100, None, 20.0), (200, 100, 475.0), (None, 80, None)]
     runs = [{"seed": seed, "solved_at": {"default": base, "other": other}, "final_return": {"default": 480.0, "other": final}}
-            for seed, (base, other, final) in enumerate([(100, 150, 476.0), (100, None, 20.0), (200, 100, 475.0), (None, 80, None)])]
+            for seed, (base, other, final) in enumerate(rows)]
     found = ppo_details.details_summary({"details": {"default": {}, "other": {}}, "runs": runs})
     assert found["default"] == {"solved": 3, "steps": [100, 150, math.inf], "ratio": 1.0, "slower": 0, "final_return": 480.0}
     assert found["other"] == {"solved": 3, "steps": [80, 125, math.inf], "ratio": 1.5, "slower": 2, "final_return": 475.0}
 
 
 def test_evaluation_summary():
-    log = {"runs": [{"deterministic": [500.0, 0.0], "sampled": [480.0, 10.0]}, {"deterministic": [490.0, 4.0], "sampled": [1.0, 2.0]},
-                    {"deterministic": [10.0, 1.0], "sampled": [2.0, 3.0]}]}
+    rows = [([500.0, 0.0], [480.0, 10.0]), ([490.0, 4.0], [1.0, 2.0]), ([10.0, 1.0], [2.0, 3.0])]
+    log = {"runs": [{"deterministic": deterministic, "sampled": sampled} for deterministic, sampled in rows]}
     assert ppo_published.evaluation_summary(log) == {"runs": 3, "mean": [10.0, 490.0, 500.0], "deviation": 1.0}
     assert ppo_published.evaluation_summary(log, "sampled")["mean"] == [1.0, 2.0, 480.0]
     with pytest.raises(ValueError, match="'greedy'"):
@@ -82,7 +84,7 @@ def test_running_mean_is_of_the_last_episodes(monkeypatch):
 
 
 def test_a_run_that_diverges_ends_there_and_says_so():
-    config = PPOConfig(**SMALL, total_timesteps=20 * 64, learning_rate=1e6, clip_coef=math.inf, max_grad_norm=math.inf)
+    config = PPOConfig(**SMALL, total_timesteps=20 * 64, learning_rate=1e30, clip_coef=math.inf, max_grad_norm=math.inf)
     run = ppo.ppo_curve("CartPole-v1", config)
     assert run["diverged"] and len(run["recent_return"]) < 20
     assert len({len(run[name]) for name in ("global_step", "recent_return", *ppo.LOGGED)}) == 1
@@ -95,7 +97,7 @@ def test_a_detail_stops_where_it_is_solved_or_at_the_limit(monkeypatch):
     monkeypatch.setattr(ppo_details, "THRESHOLD", 5.0)
     at, final = ppo_details.until_solved("default", 0, SMALL, 100_000)
     assert 500 < at < 10_000 and 5 <= final < 100
-    wild = {**SMALL, "learning_rate": 1e6, "clip_coef": math.inf, "max_grad_norm": math.inf}
+    wild = {**SMALL, "learning_rate": 1e30, "clip_coef": math.inf, "max_grad_norm": math.inf}
     monkeypatch.setattr(ppo_details, "THRESHOLD", 475.0)
     assert ppo_details.until_solved("default", 0, wild, 10_000) == (None, None)
     with pytest.raises(ValueError, match="num_envs"):

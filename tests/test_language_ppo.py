@@ -200,6 +200,15 @@ def test_row_17_what_stands_in_the_padding_changes_nothing():
             torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
 
 
+def test_what_has_no_token_to_land_on_is_refused():
+    empty = MASK.clone()
+    empty[1] = 0
+    with pytest.raises(ValueError, match="a 1 in every row, got none in row"):
+        experience.advantages_and_returns(SCORES, KL, VALUES, empty, SMALL)
+    with pytest.raises(ValueError, match="shape"):
+        experience.advantages_and_returns(SCORES, KL, VALUES, MASK[:, :3], SMALL)
+
+
 def with_scores(samples, values) -> experience.Samples:
     total = torch.tensor([math.nan if value is None else value for value in values])
     return samples._replace(scores=Scores(total, {"f": total}))
@@ -292,7 +301,7 @@ def test_the_reward_rises_and_the_given_models_stay():
     critic = ScalarModel.from_causal(policy.model)
     before = [p.clone() for p in (*policy.model.parameters(), *critic.parameters())]
     random_state = torch.manual_seed(4).get_state()
-    config = replace(SMALL, max_steps=25, batch_size=64, num_ppo_epochs=2, num_mini_batches=2, learning_rate=3e-3)
+    config = replace(SMALL, max_steps=15, batch_size=64, num_ppo_epochs=2, num_mini_batches=2, learning_rate=3e-3)
     free = ppo(policy, good_words, PROMPTS, replace(config, kl_coef=0.0), critic=critic)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert free.history["reward"][-1] > free.history["reward"][0] + 2

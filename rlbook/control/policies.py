@@ -87,13 +87,15 @@ class CategoricalPolicy(Policy):
     def evaluate(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """log π_θ(a|s) and the entropy H[π_θ](s) = −Σ_a π_θ(a|s) log π_θ(a|s), each of actions' shape.
 
-        Shapes: observations [..., D] and actions [...], int64, on the policy's device; nothing is broadcast.
+        Shapes: observations [..., D] and actions [...], int64, on the policy's device; nothing is broadcast. Actions out
+        of range raise ValueError on the CPU; on a GPU they are not looked at.
         """
         self._check_observations(observations)
         self._check_actions(actions, torch.int64, observations.shape[:-1])
-        outside = (actions < 0) | (actions >= self.sizes[-1])
-        if outside.any():
-            raise ValueError(f"actions must be from 0 to {self.sizes[-1] - 1}, got {actions[outside][0].item()}")
+        if actions.device.type == "cpu":  # on a GPU, to look at values would mean to wait for them
+            outside = (actions < 0) | (actions >= self.sizes[-1])
+            if outside.any():
+                raise ValueError(f"actions must be from 0 to {self.sizes[-1] - 1}, got {actions[outside][0].item()}")
         log_policy = self(observations).log_softmax(dim=-1)
         logprobs = log_policy.gather(-1, actions[..., None])[..., 0]
         return logprobs, -(log_policy.exp() * log_policy).sum(dim=-1)

@@ -110,6 +110,7 @@ def assess(run: Result, segment: Segment) -> Steps:
                      segment.terminated, segment.truncated,
                      config.gamma, config.gae_lambda)
     logprobs, _ = policy.evaluate(observations, actions)
+    # R_t, the λ-return
     returns = advantages + values
     steps = Steps(observations, actions, logprobs, values, advantages, returns)
     return steps.at(segment.valid)

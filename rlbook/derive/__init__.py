@@ -14,16 +14,16 @@ from .errors import IllFormed, Refuted, Undecided
 from .gaussian import Gaussian, standard_normal
 from .induction import Induction
 from .language import *  # noqa: F403
-from .printing import latex
-from .mdp import FiniteMDP, On
 from .logits import Completions, Logits
+from .mdp import FiniteMDP, On
 from .normal import NormalPolicy
 from .objective import Objective
+from .printing import latex
 from .ratios import *  # noqa: F403
 from .terms import *  # noqa: F403
 
-__all__ = ["any_horizon", "any_sample", "any_size", "any_trajectory", "claim", "define", "derivation", "refute", "softmax", "whole_trajectory",
-           "IllFormed", "Refuted", "Undecided", "latex"]
+__all__ = ["any_horizon", "any_sample", "any_size", "any_trajectory", "claim", "define", "derivation", "refute", "softmax",
+           "whole_trajectory", "IllFormed", "Refuted", "Undecided", "latex"]
 __all__ += ["Algebra", "Cases", "Gaussian", "Induction", "Less", "Nonnegative", "oo", "standard_normal"]
 INNER = ("sp", "MID", "head", "Bracket", "speaks_of_path", "misplaced", "PLACES", "OF_PATH")
 __all__ += [name for name in vars(language) if not name.startswith("_") and name not in INNER]

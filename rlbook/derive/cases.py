@@ -150,9 +150,13 @@ class Cases:
         """Where the equation is claimed, in LaTeX, if that is only a part of where its variables may be."""
         if any(len(points) > 2 for points in self.ranges.values()):
             return None
-        parts = [(x, *points) for x, points in self.ranges.items() if x != L.ε]
-        return r",\;\, ".join(" < ".join(latex(y) for y in (low, x, high) if y not in (oo, -oo, 0) or y == 0 and high == oo and not
-                              x.is_positive) for x, low, high in parts if (low, high) != (-oo, oo))
+        out = []
+        for x, (low, high) in self.ranges.items():
+            parts = [low] if low != -oo and (low != 0 or high == oo) else []       # (what ends at 1 - ε is positive anyway)
+            parts += [x, high] if high != oo else [x]
+            if len(parts) > 1 and x != L.ε:
+                out.append(" < ".join(map(latex, parts)))
+        return r",\;\, ".join(out)
 
     def under(self, definitions):
         """The same prover, in a book with other definitions."""

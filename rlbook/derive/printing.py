@@ -144,9 +144,10 @@ class Printer(LatexPrinter):
 
     def _fraction(self, above, below):
         below = sorted(below, key=lambda x: (rank(x), str(x)))
-        powers = {x.as_base_exp()[1] for x in (*above, *below)}
-        if above and len(powers) == 1 and (power := powers.pop()) != 1 and all(isinstance(x.base, L.Head) for x in (*above, *below)):
-            return r"\left(%s\right)^{%s}" % (self._fraction([x.base for x in above], [x.base for x in below]), self._print(power))
+        bases, powers = zip(*(x.as_base_exp() for x in (*above, *below)), strict=True)
+        if above and len(set(powers)) == 1 and powers[0] != 1 and all(isinstance(x, L.Head) for x in bases):
+            inner = self._fraction(list(bases[:len(above)]), list(bases[len(above):]))
+            return r"\left(%s\right)^{%s}" % (inner, self._print(powers[0]))     # (π / π_old)²
         top = self._print(above[0]) if len(above) == 1 else self._sequence(above) or "1"
         bottom = self._print(below[0]) if len(below) == 1 else self._sequence(below)
         return r"\frac{%s}{%s}" % (top, bottom)

@@ -20,8 +20,9 @@ HYPOTHESES = ("policy sums to one", "dynamics sum to one", "start without θ", "
 def divides(tree):
     """Does the tree divide by a policy, take the logarithm of another policy than π_θ, or speak of π_ref?"""
     laws = L.π, L.π_old, W.P_old
-    return (tree.has(L.π_ref, W.P_ref, L.Clip) or any(x.exp.could_extract_minus_sign() and x.base.has(*laws) for x in tree.atoms(sp.Pow))
-            or any(x.args[0].has(L.π_old) for x in tree.atoms(sp.log)))
+    below = [x.base for x in tree.atoms(sp.Pow) if x.exp.could_extract_minus_sign()]
+    inside = [x.args[0] for x in tree.atoms(sp.log)]
+    return tree.has(L.π_ref, W.P_ref, L.Clip) or any(x.has(*laws) for x in below) or any(x.has(L.π_old) for x in inside)
 
 
 class Process:
@@ -192,8 +193,9 @@ class Process:
         value, rest = divmod(*self.K.cleared(self.K.renamed(value, self.old_names())))
         if value == rest == 0:
             return 0
-        positive = rest == 0 and self.ratios and len(value) == 1 and value.degree(self.K.generator("varepsilon")) == sum(value.degrees())
-        return 1 if positive and value.LC > 0 else None
+        if not self.ratios or rest != 0 or len(value) != 1 or value.LC <= 0:
+            return None
+        return 1 if sum(value.degrees()) == value.degree(self.K.generator("varepsilon")) else None       # c ε^k, with c > 0
 
     def still(self, rows):
         return [[self.K.still(x) for x in row] for row in rows]

@@ -26,7 +26,7 @@ def experiment(function: Callable[[], dict]) -> Callable[[], dict]:
 
 def names() -> list[str]:
     """The names of all experiments."""
-    from rlbook.experiments import cartpole  # noqa: F401  (registers its experiments)
+    from rlbook.experiments import cartpole, overoptimization, ppo, ppo_details, ppo_published  # noqa: F401  (they register)
 
     return sorted(EXPERIMENTS)
 

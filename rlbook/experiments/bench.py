@@ -2,22 +2,25 @@
 
 A bench times all competitors in turn, round after round, and its log, rlbook/data/bench_<what>.json, holds for each of
 them [lower quartile, median, upper quartile] of the milliseconds ("ms") and of the ratios to rlbook ("ratio"), the latter
-formed round by round. A ratio above 1 is a competitor that takes longer than rlbook.
+formed round by round. A ratio above 1 is a competitor that takes longer than rlbook. A log of few rounds, each of which
+takes long, has the least and the most in place of the quartiles, and says so ("spread"); if it measured memory, it has the
+same of the extra MiB ("mib") and of their ratios ("mib_ratio").
 """
 
 import math
 
 from rlbook import experiments
 
-WHATS = ("ratio", "ms", "error")
+WHATS = ("ratio", "ms", "error", "mib", "mib_ratio")
 
 
 def table(name: str, device: str = "cpu", what: str = "ratio") -> str:
     """The log of a bench as a Markdown table: one line for each case, one column for each competitor.
 
     `what` is "ratio" (time over rlbook's, which is 1 by definition), "ms" (milliseconds), both as
-    "median (lower quartile–upper quartile)", or "error" (largest error over the largest true value, against float64).
-    Raises ValueError for a name that is no bench, a device that was not measured, an unknown `what`.
+    "median (lower quartile–upper quartile)", or "error" (largest error over the largest true value, against float64);
+    where it was measured, "mib" (memory beyond the input, in MiB) and "mib_ratio" (that over rlbook's).
+    Raises ValueError for a name that is no bench, a device or memory that was not measured, an unknown `what`.
     """
     header, *body = rows(experiments.load(name), device, what)
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
@@ -34,8 +37,10 @@ def rows(log: dict, device: str = "cpu", what: str = "ratio") -> list[list[str]]
     if not results:
         measured = sorted({result["device"] for result in log["results"]})
         raise ValueError(f"device must be one that was measured, {measured}, got {device!r}")
+    if what not in results[0]:
+        raise ValueError(f"this bench did not measure {what!r}")
     names = list(dict.fromkeys(result["name"] for result in results))
-    shown = names if what == "ms" else [name for name in names if what == "error" or name != log["base"]]
+    shown = names if "ratio" not in what else [name for name in names if name != log["base"]]
     shown = [name for name in shown if what != "error" or any(_has_error(result, name) for result in results)]
     body = {}
     for result in results:

@@ -72,7 +72,7 @@ def until_solved(name: str, seed: int, change: dict, max_steps: int) -> tuple[in
 
     env_id = terminating_cartpole() if name == "truncated as terminated" else "CartPole-v1"
     try:
-        run = ppo(env_id, PPOConfig(seed=seed, device="cpu", **change), callback=callback)
+        run = ppo(env_id, PPOConfig(**{"device": "cpu", **change, "seed": seed}), callback=callback)
     except ValueError as error:
         if "not finite" not in str(error):
             raise

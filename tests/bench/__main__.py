@@ -9,7 +9,8 @@ import torch
 from tests.bench import common
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHES = ("gae", "tokens", "sampling")      # each a module beside this one with measure(), which returns what its log holds
+BENCHES = ("gae", "tokens", "sampling", "cartpole")
+# each a module beside this one with measure(), which returns what its log holds, and perhaps report(log) for the terminal
 
 
 def main() -> None:
@@ -20,8 +21,9 @@ def main() -> None:
         parser.error(f"unknown {unknown}; there are {list(BENCHES)}")
     torch.set_num_threads(1)
     for name in arguments.names or BENCHES:
-        log = importlib.import_module(f"tests.bench.{name}").measure()
-        print(common.report(log))
+        bench = importlib.import_module(f"tests.bench.{name}")
+        log = bench.measure()
+        print(getattr(bench, "report", common.report)(log))
         print(f"{name}: wrote {common.write(name, log).name}")
 
 

@@ -92,15 +92,17 @@ def elsewhere(name: str, seed: int) -> dict:
 
 
 def measure() -> dict:
-    """Run both on every seed, in turn; returns what the log holds."""
-    runs = []
+    """Run both on every seed, in turn; returns what the log holds. Raises RuntimeError if the code changed meanwhile."""
+    made, runs = common.made_by(control.ppo, PACKAGES), []
     for k, seed in enumerate(SEEDS):
         runs += [elsewhere(name, seed) for name in (NAMES if k % 2 == 0 else NAMES[::-1])]
     theirs = {**SB3, "clip_range": f"linear from {SB3_CLIP}", "learning_rate": f"linear from {SB3_RATE}", "n_envs": SB3_ENVS,
               "total_timesteps": SB3_STEPS}
     ours = {name: value for name, value in asdict(PPOConfig(device="cpu")).items() if name != "seed"}
     settings = {"env_id": ENV_ID, "rlbook": ours, BASE: theirs, "threshold": THRESHOLD, "window": WINDOW}
-    return {**common.made_by(control.ppo, PACKAGES), "base": BASE, "clock": common.CLOCK["cpu"], "results": runs,
+    if common.made_by(control.ppo, PACKAGES) != made:
+        raise RuntimeError("the code of ppo changed while it was measured: run the bench again")
+    return {**made, "base": BASE, "clock": common.CLOCK["cpu"], "results": runs,
             "seeds": list(SEEDS), "settings": settings, "summary": summary(runs)}
 
 

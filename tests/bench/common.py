@@ -180,8 +180,9 @@ def write(name: str, log: dict) -> Path:
 
 def report(log: dict) -> str:
     """The log as plain tables for the terminal."""
-    times = f"time / {log['base']}'s: median (quartiles)"
-    titles = {"ratio": times, "ms": "milliseconds", "error": "max|error| / max|reference|"}
+    times = f"time / {log['base']}'s: median ({log.get('spread', 'quartiles')})"
+    titles = {"ratio": times, "ms": "milliseconds", "error": "max|error| / max|reference|", "mib": "MiB beyond the input"}
+    titles = {what: title for what, title in titles.items() if what in log["results"][0]}
     parts = []
     for device in dict.fromkeys(result["device"] for result in log["results"]):
         for what, title in titles.items():

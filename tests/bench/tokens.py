@@ -28,7 +28,7 @@ from rlbook import experiments
 from rlbook.tokens import linear_logprobs
 from tests.bench import common
 
-SHAPES = {(2048, 32_768, 512): (5, 1), (2048, 151_936, 896): (3, 3)}  # (N, V, H), the second that of Qwen2 with 0.5B
+SHAPES = {(2048, 32_768, 512): (3, 1), (2048, 151_936, 896): (3, 3)}  # (N, V, H), the second that of Qwen2 with 0.5B
 #                                                                     parameters: (rounds, every how many for those not in ALWAYS)
 CHECK = (64, 5003, 32)              # of the call that is not timed
 ROWS = 8                            # tokens of the timed call that are checked

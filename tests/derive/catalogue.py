@@ -76,7 +76,7 @@ from rlbook.derive.paths import Paths
 from rlbook.derive.samples import IID, Moment
 from rlbook.derive.sums import Sums
 
-from . import catalogue_gae, catalogue_ppo_terms
+from . import catalogue_gae, catalogue_ppo, catalogue_ppo_terms
 
 CLAIMS = {}
 
@@ -293,4 +293,5 @@ claim("mdp/first-order-improvement", Slope(J(θ_next), α), norm2(grad(J(θ))), 
 from . import catalogue_values  # noqa: E402, F401  (more of them: values, baselines, reward-to-go)
 
 CLAIMS.update(catalogue_gae.CLAIMS)
+CLAIMS.update(catalogue_ppo.CLAIMS)
 CLAIMS.update(catalogue_ppo_terms.CLAIMS)

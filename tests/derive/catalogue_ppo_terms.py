@@ -121,6 +121,7 @@ claim("objective-linear", Lppo(θ, φ) - E(batch)[E(old)[clipped]],
       w1 * grad(Lppo(θ, φ), w1) + w2 * grad(Lppo(θ, φ), w2) + w3 * grad(Lppo(θ, φ), w3), objective)
 claim("objective-weight", grad(w1**2 * KL(s_) + w2 * H(s_), w1), 2 * w1 * KL(s_), objective)
 claim("clip-at-old", AtOld(grad(grad(E(old)[clipped]))), AtOld(grad(grad(E(old)[ratio * Ahat(s_, a_)]))), objective)
+claim("entropy", grad(H(s_)), -E(law)[score * log(law)], objective)
 claim("value-at-old", AtOld(E(old)[clipped]), E(law)[Ahat(s_, a_)], objective)
 claim("two-networks", grad(law * Vφ(s_)), Vφ(s_) * grad(law), objective)
 claim("two-networks-critic", grad(law * Vφ(s_)**2, φ), 2 * law * Vφ(s_) * slope, objective)

@@ -71,6 +71,7 @@ from rlbook.derive.language import (
 )
 from rlbook.derive.mdp import FiniteMDP, On
 
+from . import near_misses_ppo
 from .catalogue import no_score, paths
 
 law, old, other = π(a_, s_), π_old(a_, s_), π(b_, s_)
@@ -189,3 +190,6 @@ MEANINGLESS = sums(
     given=[no_score],
 ) + [(paths, ExpectOld(R(τ), s[0]), 0), (paths, Covariance(R(τ), R(τ)), 0), (paths, E[E(π_old)[R(τ)] * R(τ)], 0),
      (ring, 1 / u[t], 0)]
+
+NEAR_MISSES |= near_misses_ppo.NEAR_MISSES
+MEANINGLESS += near_misses_ppo.MEANINGLESS

@@ -124,7 +124,8 @@ class Formulas:
             low, high = draw.choice(list(itertools.pairwise(at)))
             low = low if low > -INFINITY else min(high, 0) - 3
             high = high if high < INFINITY else low + 3
-            out[self.letters.get(x, x)] = torch.tensor(low + draw.uniform(0.1, 0.9) * (high - low), dtype=DOUBLE, requires_grad=True)
+            place = low + draw.uniform(0.1, 0.9) * (high - low)
+            out[self.letters.get(x, x)] = torch.tensor(place, dtype=DOUBLE, requires_grad=True)
         return out
 
 

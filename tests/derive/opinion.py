@@ -14,8 +14,14 @@ from rlbook.derive.samples import IID
 from rlbook.derive.sums import Sums
 from rlbook.derive.worlds import TOLERANCE, World
 
-from .numbers import Formulas
 from .sequences import Sequences
+
+
+def formulas(by, **options):
+    from .numbers import Formulas  # torch: only where it is needed
+
+    return Formulas(by, **options)
+
 
 FORMULAS = Calculus | Cases | Gaussian | Logits | Nonnegative | Objective
 
@@ -27,7 +33,7 @@ def worlds(by):
         sizes = (1, 3, 1, 3), (2, 2, 1, 2), (2, 2, 0, 4)     # states, actions, T, samples
         return tuple(World(seed, *size, zero=by.zero) for seed, size in enumerate(sizes))
     if isinstance(by, FORMULAS):
-        return (Formulas(by),)
+        return (formulas(by),)
     if isinstance(by, Induction | Algebra):
         return (Sequences(by),)
     options = {"bend": finite_mdps(by) is None, "variable": by.variable if isinstance(by, Sums) else {}}
@@ -55,7 +61,7 @@ def _agrees_in(world, pairs):
 def other_book(by, definitions):
     """The same worlds, where some definition of the book is another one."""
     if isinstance(by, FORMULAS):
-        return Formulas(by, definitions=definitions)
+        return formulas(by, definitions=definitions)
     if isinstance(by, Induction | Algebra):
         return Sequences(by, definitions=definitions)
     one_state = isinstance(by, IID) or (on := finite_mdps(by)) is not None and not on.general

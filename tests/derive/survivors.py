@@ -16,7 +16,8 @@ from .catalogue import CLAIMS
 
 FILE = Path(__file__).with_name("survivors.json")
 EVERY = {"iid/rloo-second-moment": 12, "iid/third-moment": 4, "mdp/gae-unbiased": 2,
-         "optimal-baseline-variance": 5}               # slow claims: only every n-th mutant
+         "optimal-baseline-variance": 5, "terms/objective-linear": 6, "ppo-linear": 6,
+         "token-rewards-to-go": 6}               # slow claims: only every n-th mutant
 
 
 @functools.cache
