@@ -15,6 +15,7 @@ from rlbook.experiments import __main__ as command_line
 from rlbook.experiments import cartpole, estimation
 from rlbook.experiments.source import code_hash, reachable
 
+VPG = cartpole.__name__
 MDP = exact.two_state_mdp()
 LOGITS = torch.tensor([[0.2, -0.1], [-0.3, 0.4]], dtype=torch.float64)
 
@@ -33,10 +34,15 @@ def test_log_is_current(name):
 @pytest.mark.parametrize("name", experiments.names())
 def test_log_says_what_made_it_and_nothing_private(name):
     log = experiments.load(name)
-    assert log["experiment"] == name and log["seeds"] == [run["seed"] for run in log["runs"]]
+    assert log["experiment"] == name and log["seeds"] == list(dict.fromkeys(run["seed"] for run in log["runs"]))
     assert set(log["versions"]) == {"python", "gymnasium", "numpy", "torch"} and log["machine"]
     text = (experiments.DATA / f"{name}.json").read_text()
     assert "/home" not in text and "/work" not in text and len(text) < 60_000
+
+
+@pytest.mark.parametrize("name", [name for name in experiments.names() if experiments.EXPERIMENTS[name].__module__ == VPG])
+def test_log_holds_every_iteration(name):
+    log = experiments.load(name)
     config = VPGConfig(seed=0, **log["config"])
     steps = log["iterations"] if name == "gradient_variance" else range(config.num_iterations)
     assert all(len(values) == len(steps) for run in log["runs"] for key, values in run.items() if key != "seed")

@@ -34,7 +34,7 @@ def test_clip_summary():
     log = {"runs": [curve(10, 480, 100, kl=None, diverged=True), curve(20, 475, 475), curve(1, 2, 3, kl=0.5, ratio=None)]}
     found = ppo.clip_summary(log, last=2)
     assert found == {"runs": 3, "diverged": 1, "reached": 2, "collapsed": 1, "halved": 0, "peak": [3, 475, 480],
-                     "final": [2.5, 290, 475], "median_kl": 0.01, "max_kl": math.inf, "max_ratio": math.inf}
+                     "final": [2.5, 290, 475], "median_kl": 0.5, "max_kl": math.inf, "max_ratio": math.inf}
     assert ppo.clip_summary(log, last=1)["halved"] == 1
     with pytest.raises(ValueError, match="last"):
         ppo.clip_summary(log, last=0)

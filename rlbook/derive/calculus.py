@@ -138,7 +138,7 @@ def derivative(e, x):
     if x == L.φ:
         moving = {y: L.Grad(y, x) for y in letters if isinstance(y, Learned | L.Grad)}
         return sp.Add(*[sp.diff(inside, letters[y]) * dy for y, dy in moving.items()]).xreplace(names)
-    held = [y for y in letters if y.has(x) and not isinstance(y, L.StopGradient)]
+    held = [y for y in letters if y.has(x, L.Trained) and not isinstance(y, L.StopGradient)]
     if held:
         raise Undecided(f"nothing is known about the derivative of {text(held[0])}")
     return sp.diff(inside, x).xreplace(names)

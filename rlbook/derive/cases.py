@@ -108,8 +108,10 @@ class Cell:
         return x not in self.cuts and not any(cut.has(x) for cut in self.cuts.values())
 
 
-def cells(ranges):
-    out = [Cell()]
+@functools.lru_cache(maxsize=200)
+def cells(listed):
+    """Every cell of the ranges ((x, points), ...). The same ranges have the same cells, so that signs are found again."""
+    ranges, out = dict(listed), [Cell()]
     for x, points in ranges.items():
         if len(points) < 2 or any(p in (oo, -oo) for p in points[1:-1]):
             raise IllFormed(f"the range of {text(x)} needs two ends, and its cuts between them")
@@ -144,7 +146,8 @@ class Cases:
 
     def __init__(self, ranges, given=()):
         self.given, self.ranges = list(given), {x: [sp.sympify(p) for p in points] for x, points in ranges.items()}
-        self.cells, self.unfold = cells(self.ranges), Unfolding(given)
+        self.cells = cells(tuple((x, tuple(points)) for x, points in self.ranges.items()))
+        self.unfold = Unfolding(given)
 
     def condition(self):
         """Where the equation is claimed, in LaTeX, if that is only a part of where its variables may be."""

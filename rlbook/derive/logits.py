@@ -81,8 +81,8 @@ class Logits(Sums):
             return [self.times(x, Term(ONE, (), {base: -ONE})) for x in self.gradient(self.terms(base))]
         if isinstance(base, sp.log):
             return super().log_derivative(base)
-        if base.has(L.z):
-            raise Undecided(f"no rule for the derivative of {base}")
+        if base.has(L.z, L.Trained):                   # (π_θ may be this very softmax: nothing is said of it)
+            raise Undecided(f"no rule for the derivative of {base} along a logit")
         return []
 
 

@@ -51,28 +51,31 @@ class FiniteMDP(Names):
         squares = sum((self.read(c, env) * mean**2 for c, mean in left if c != 0), self.K.zero)
         return self.K.difference(rest[0] + squares, rest[1])
 
-    @singledispatchmethod
     def read(self, e, env):
+        return rule_of(type(e))(self, e, env)
+
+    @singledispatchmethod
+    def rule(self, e, env):
         raise IllFormed(f"{type(e).__name__} has no meaning on an MDP: {e}")
 
-    @read.register
+    @rule.register
     def _(self, e: sp.Integer, env):
         return int(e)
 
-    @read.register
+    @rule.register
     def _(self, e: sp.Rational, env):
         return self.K.constant(e)
 
-    @read.register
+    @rule.register
     def _(self, e: sp.Symbol, env):
         return env[e] if e in env else self.K.generator(e.name)
 
-    @read.register
+    @rule.register
     def _(self, e: sp.Add, env):
         first, *rest = (self.read(x, env) for x in e.args)
         return sum(rest, first)
 
-    @read.register
+    @rule.register
     def _(self, e: sp.Mul, env):
         out, below = 1, []
         for x in e.args:
@@ -84,7 +87,7 @@ class FiniteMDP(Names):
             out = self.K.divide(out, self.read(x, env))
         return out
 
-    @read.register
+    @rule.register
     def _(self, e: sp.Pow, env):
         power = self.read(e.exp, env)
         if not isinstance(power, int):
@@ -100,21 +103,21 @@ class FiniteMDP(Names):
             raise IllFormed(f"the bounds of {limits[0]} are not whole numbers")
         return limits[0], range(low, high + 1)
 
-    @read.register
+    @rule.register
     def _(self, e: sp.Sum, env):
         body, *inner, limits = e.args                  # sympy writes the outermost sum last
         body = sp.Sum(body, *inner) if inner else body
         x, values = self._range(limits, env)
         return sum((self.read(body, {**env, x: v}) for v in values), self.K.zero)
 
-    @read.register
+    @rule.register
     def _(self, e: sp.Product, env):
         body, *inner, limits = e.args
         body = sp.Product(body, *inner) if inner else body
         x, values = self._range(limits, env)
         return math.prod((self.read(body, {**env, x: v}) for v in values), start=self.K.one)
 
-    @read.register
+    @rule.register
     def _(self, e: L.Over, env):
         body, x = e.args
         if x == L.τ:
@@ -124,13 +127,13 @@ class FiniteMDP(Names):
             raise IllFormed(f"{x} is no action and no state")
         return sum((self.read(body, {**env, x: v}) * self.K.one for v in values), self.K.zero)
 
-    @read.register
+    @rule.register
     def _(self, e: L.Under, env):
         body, law = e.args
         return self.read(L.Over(law * body, law.args[0]), env)
 
-    @read.register(L.Expect)
-    @read.register(L.ExpectOld)
+    @rule.register(L.Expect)
+    @rule.register(L.ExpectOld)
     def _(self, e, env):
         body, *given = e.args
         place = self._condition(given, env)
@@ -159,19 +162,19 @@ class FiniteMDP(Names):
             raise IllFormed("an expectation given a[t] needs s[t] of the same time")
         return state.at, state.time, None if action is None else action.at
 
-    @read.register
+    @rule.register
     def _(self, e: L.Variance, env):
         body, *given = e.args
         mean = self.read(L.Expect(body, *given), env)
         return self.read(L.Expect(body**2, *given), env) - mean ** 2
 
-    @read.register
+    @rule.register
     def _(self, e: L.Covariance, env):
         one, other = e.args
         both, one, other = (self.read(L.Expect(x), env) for x in (one * other, one, other))
         return both - one * other
 
-    @read.register
+    @rule.register
     def _(self, e: L.Grad, env):
         if len(e.args) > 1:
             raise IllFormed("components of a gradient are for one-state claims: here `grad` is along a generic direction")
@@ -195,21 +198,21 @@ class FiniteMDP(Names):
             return sum((self.gradient(e.function, {**env, x: v}) for v in values), self.K.zero)
         return self.K.D(self.read(e, env))
 
-    @read.register
+    @rule.register
     def _(self, e: L.At, env):
         body, x, value = e.args
         if x not in (L.γ, L.λ):
             raise IllFormed(f"the value of an MDP can be taken at a γ or a λ, not at a {x}")
         return self.read(body, {**env, x: self.read(value, env)})
 
-    @read.register
+    @rule.register
     def _(self, e: L.SquaredNorm, env):
         if not isinstance(e.args[0].args[0], L.J | L.Expect):
             raise IllFormed("norm2 is for the gradient of an expectation, such as grad(J(θ))")
         along = self.read(e.args[0], env)
         return sum((x**2 for x in self.K.partials(along, self.directions)), self.K.zero)
 
-    @read.register
+    @rule.register
     def _(self, e: L.Slope, env):
         """d/dα at 0 of X(θ + α v): the derivative of X along v, by the chain rule."""
         body, step = e.args
@@ -228,7 +231,7 @@ class FiniteMDP(Names):
         direction = self.K.partials(self.read(along, env), self.directions)
         return sum((x * y for x, y in zip(partials, direction, strict=True)), self.K.zero)
 
-    @read.register
+    @rule.register
     def _(self, e: sp.Indexed, env):
         if e.base in self.definitions:
             return self._once(e.base, lambda: self._at_a_time(self.definitions[e.base], e, env))
@@ -245,7 +248,7 @@ class FiniteMDP(Names):
             return Node(nodes[at + 1], time)
         return self.r[nodes[at]][nodes[at + 1]][nodes[at + 2]]
 
-    @read.register
+    @rule.register
     def _(self, e: sp.log, env):
         return self.logarithm(e.args[0], env)
 
@@ -265,11 +268,11 @@ class FiniteMDP(Names):
         action, state = self._places(x, env)
         return table[state][action]
 
-    @read.register
+    @rule.register
     def _(self, e: L.AtOld, env):
         return self.at_old(e.args[0], {**env, L.θ_old: True})
 
-    @read.register
+    @rule.register
     def _(self, e: L.Clip, env):
         """At θ_old = θ only, and only of what is strictly between the bounds there, and so also a little way off."""
         x, low, high = (self.read(y, env) for y in e.args)
@@ -277,7 +280,7 @@ class FiniteMDP(Names):
             raise IllFormed(f"{e}: that this is not clipped is known at θ_old = θ only; elsewhere use Cases")
         return x
 
-    @read.register
+    @rule.register
     def _(self, e: sp.Min, env):
         """At θ_old = θ only, and only of functions with the same value and the same gradient there."""
         first, *rest = (self.read(x, env) * self.K.one for x in e.args)
@@ -287,7 +290,7 @@ class FiniteMDP(Names):
         return first
 
     # -- named functions ------------------------------------------------------------------------------
-    @read.register
+    @rule.register
     def _(self, e: L.Head, env):
         kind = type(e)
         if (x := L.misplaced(e)) is not None:
@@ -335,6 +338,10 @@ class FiniteMDP(Names):
         if kind in self.definitions:
             return self._once(kind, lambda: self._unfolded(self.definitions[kind], e, env))
         raise IllFormed(f"{kind.__name__} has no meaning on an MDP")
+
+
+rule_of = vars(FiniteMDP)["rule"].dispatcher.dispatch  # the function that reads nodes of a type
+
 
 class On:
     """Decide an equation by its value on finite MDPs. Put a random point first: it refutes fast."""

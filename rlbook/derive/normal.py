@@ -59,6 +59,11 @@ class NormalPolicy(Gaussian):
         parts = [*sp.factorint(base.p).items(), *((x, -n) for x, n in sp.factorint(base.q).items())]
         return sp.Add(*[n * self.letter(sp.log(x)) for x, n in parts if x != 1])
 
+    def moment(self, m, c, x):
+        if sp.log(x) in self.letters and c.has(self.letters[sp.log(x)]):
+            raise IllFormed(f"log {text(x)} under a mean over {text(x)}, which may be negative")
+        return super().moment(m, c, x)
+
     def polynomial(self, table, e):
         m = super().polynomial(table, e)
         if m.has(*self.letters.values()):

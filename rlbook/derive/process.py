@@ -3,6 +3,7 @@
 `mdp.FiniteMDP` reads trees on top of this enumeration.
 """
 import copy
+import functools
 from collections import namedtuple
 
 import sympy as sp
@@ -17,6 +18,7 @@ Path = namedtuple("Path", "nodes start probability whole", defaults=(False,))   
 HYPOTHESES = ("policy sums to one", "dynamics sum to one", "start without θ", "dynamics without θ", "rewards without θ")
 
 
+@functools.lru_cache(maxsize=10_000)
 def divides(tree):
     """Does the tree divide by a policy, take the logarithm of another policy than π_θ, or speak of π_ref?"""
     laws = L.π, L.π_old, W.P_old
@@ -43,7 +45,7 @@ class Process:
         if unknown:
             raise ValueError(f"unknown hypotheses {sorted(unknown)}; known: {HYPOTHESES}")
         self.S, self.A, self.T, self.definitions, self.broken = range(states), range(actions), T, definitions, set(broken)
-        self.ratios, self._wide = ratios, None
+        self.ratios, self._wide, self._dividing = ratios, None, None
         self.made = states, actions, T, carrier, definitions, broken, options
         self.K = carrier(self._names(), **options)
         self._build()
@@ -141,7 +143,9 @@ class Process:
 
     def _has_ratios(self, tree):
         """Does the tree, with every definition unfolded, divide by a policy or speak of π_ref?"""
-        return divides(tree) or tree.has(*holders(divides, self.definitions))
+        if self._dividing is None:
+            self._dividing = tuple(holders(divides, self.definitions))
+        return divides(tree) or tree.has(*self._dividing)
 
     # -- the process ---------------------------------------------------------------------------------
     def trajectories(self, start=None, time=0, action=None):

@@ -97,8 +97,8 @@ def clip_summary(log: dict, last: int = 10) -> dict:
 
     runs; diverged: how many ended early; reached: how many reached a running mean of 475; collapsed: see `collapses`; peak and
     final: [worst, median, best] of the largest running mean and of its mean over the last `last` iterations; halved: how many
-    ended below half of their peak; median_kl, max_kl, max_ratio: over all
-    iterations of all runs, infinite if one was. Raises ValueError for a `last` that is no integer >= 1.
+    ended below half of their peak; median_kl, max_kl, max_ratio: over all iterations of all runs, infinite if
+    one was. Raises ValueError for a `last` that is no integer >= 1.
     """
     check_integer("last", last, 1)
     runs = log["runs"]

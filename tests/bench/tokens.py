@@ -13,7 +13,6 @@ that the process held during the call, less what it held before: results, gradie
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -134,8 +133,9 @@ def held_memory() -> int:
 
 
 def most_memory() -> int:
-    """Bytes of the process in memory when they were most. Linux counts them in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes of the process in memory when they were most. (getrusage would count those of the process that started it.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def cuda_clock() -> float:

@@ -25,7 +25,8 @@ import sympy  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = ROOT / "rlbook" / "data" / "mutate_provers.json"
-MODULES = ("sums", "softmax", "samples", "horizon", "paths", "mdp", "process", "carriers")
+MODULES = ("sums", "softmax", "samples", "horizon", "paths", "mdp", "names", "process", "carriers", "calculus", "normal",
+           "objective", "logits")
 LIMIT = 30                                             # seconds; the whole suite of a module takes a few
 NOT_A_RULE = {"describe", "shrink", "latex"}           # what only words an answer
 COMPARE = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt,

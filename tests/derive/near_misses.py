@@ -355,7 +355,7 @@ MEANINGLESS = [(ring, sp.Symbol("y"), 0), (ring, Σ(V_togo(-1, s_), s_), 0), (ri
     (Σ(same(s_, a_) * f(a_), a_), f(s_)), (Σ(same(i, a_) * f(a_), a_), f(a_)),
     (Σ(same(t, i) * u[i], (i, 1, G)), u[t]), (grad(V(s_)), 0), (grad(Q(s_, a_)), 0),
     (grad(A(s_, a_) * law), A(s_, a_) * grad(law)), (grad(AtOld(old)), law * score), (grad(AtOld(law)), law * score),
-    (Σ(sp.Symbol("y"), sp.Symbol("y")), 0), (E[R(τ)], 0), (2**law, 0), (1 / (mean[one] - 1), 0),
+    (Σ(sp.Symbol("w"), sp.Symbol("w")), 0), (E[R(τ)], 0), (2**law, 0), (1 / (mean[one] - 1), 0),
     (1 / (Σ(f(a_), a_) - Σ(f(b_), b_)), 0), (Σ(P(τ) * r[t], τ), r[t]),
     (Σ(P(τ) * now, τ), 0), (Σ(P(τ) * b(s[0]), τ), b(s[0])), (grad(log(AtOld(old))), score),
     (Σ(same(i, j) * u[i], (i, 0, N)), u[j]), (Σ(same(i, j) * u[i], (i, 1, N)), u[j]), (grad(law, θ[b_]), 0),

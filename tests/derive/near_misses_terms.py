@@ -4,6 +4,7 @@
 """
 import sympy as sp
 
+from rlbook.derive.gaussian import standard_normal
 from rlbook.derive.induction import Induction
 from rlbook.derive.language import (
     Σ,
@@ -136,6 +137,8 @@ MEANINGLESS = [
     (objective, grad(H(s_), θ[b_]), 0), (objective, grad(law, l), 0), (objective, grad(AtOld(law), w1), 0),
     (objective, AtOld(grad(E(old)[far])), AtOld(grad(E(old)[far]))), (objective, grad(exp(w1) * law, w1), 0),
     (objective, grad(E(old)[clipped]), grad(E(old)[clipped])), (objective, grad(log(1 + Vφ(s_)**2) * law, φ), 0),
+    (logits, grad(log(law), z[v_]), 0), (logits, grad(H(s_), z[v_]), 0), (calculus, grad(log(law), κ), 0),
+    (normal, E(standard_normal(ς))[log(ς)], log(ς)), (normal, E(standard_normal(ς))[ς**2 * log(ς)], log(ς)),
     (logits, grad(law, z[b_]), 0), (logits, grad(law, θ[b_]), 0), (logits, grad(exp(law)), 0), (logits, grad(z[x_], z[v_]), 0),
     (normal, E(noise)[log(x_)], 0), (normal, exp(log(2) * x_), 0), (normal, log(v_new), 0), (normal, log(-ς), 0),
     (Induction(T), indicator(γ, 1), 0),

@@ -38,8 +38,14 @@ def verdicts(claim):
         yield from mutate.score_where(claim)
 
 
+def about(head):
+    """The claims that a definition must answer to: those of the book that speak of it, else those of the catalogue."""
+    claims = book.claims_of_the_book()
+    return claims if mutate.speaks_of(head, claims) else list(CLAIMS.values())
+
+
 def verdicts_on_definition(head):
-    return mutate.score_definition(head, book.claims_of_the_book())
+    return mutate.score_definition(head, about(head))
 
 
 def is_true(verdict, claims):
@@ -50,8 +56,8 @@ def is_true(verdict, claims):
         return opinion.agrees(link.by, mutate.pairs(link, verdict.side, verdict.mutant))
     head = next(head for head, known in STANDARD.items() if known.name == verdict.id)
     changed = {**STANDARD, head: replace(STANDARD[head], **{verdict.side: verdict.mutant})}
-    about = mutate.speaks_of(head, claims)
-    return all(opinion.other_book(x.by, changed).gap(lhs, rhs) < 1e-9 for x in about for lhs, rhs in x.instances())
+    claims = mutate.speaks_of(head, about(head))
+    return all(opinion.other_book(x.by, changed).gap(lhs, rhs) < 1e-9 for x in claims for lhs, rhs in x.instances())
 
 
 def main():

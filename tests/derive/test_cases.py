@@ -187,7 +187,7 @@ def test_ranges_are_checked():
     ):
         with pytest.raises(IllFormed):
             Cases(ranges)
-    assert len(cells({})) == 1
+    assert len(cells(())) == 1
 
 
 def test_a_derivative_at_a_cut_that_moves_is_not_taken():
