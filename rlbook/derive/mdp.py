@@ -20,6 +20,8 @@ from .process import HYPOTHESES, Path
 
 __all__ = ["HYPOTHESES", "FiniteMDP", "On"]
 
+ON_PATH = {L.s: 0, L.a: 1, L.r: 2}                     # how many places after s_t on the path it is known
+
 
 class FiniteMDP(Names):
     """The value of a tree on the MDPs of one size."""
@@ -235,16 +237,17 @@ class FiniteMDP(Names):
     def _(self, e: sp.Indexed, env):
         if e.base in self.definitions:
             return self._once(e.base, lambda: self._at_a_time(self.definitions[e.base], e, env))
-        if L.τ not in env or e.base not in (L.s, L.a, L.r) or len(e.indices) != 1:
+        what = ON_PATH.get(e.base)
+        if L.τ not in env or what is None or len(e.indices) != 1:
             raise IllFormed(f"{e} speaks of no trajectory")
         nodes, start = env[L.τ][:2]
         time = self.read(e.indices[0], env)
         at = 2 * (time - start) if isinstance(time, int) else -1
-        if at < 0 or at + (e.base != L.s) + (e.base == L.r) >= len(nodes):
+        if at < 0 or at + what >= len(nodes):
             raise IllFormed(f"{e} at {time} is off the trajectory")
-        if e.base == L.s:
+        if what == 0:
             return Node(nodes[at], time)
-        if e.base == L.a:
+        if what == 1:
             return Node(nodes[at + 1], time)
         return self.r[nodes[at]][nodes[at + 1]][nodes[at + 2]]
 

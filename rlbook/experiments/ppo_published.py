@@ -15,8 +15,8 @@ from rlbook.experiments.ppo import WINDOW
 
 EPISODES = 100
 CARTPOLE_SEEDS = range(240, 250)
-ACROBOT_SEEDS = range(260, 270)
-PENDULUM_SEEDS = range(280, 290)
+ACROBOT_SEEDS = range(260, 265)
+PENDULUM_SEEDS = range(280, 285)
 LUNARLANDER_SEEDS = range(300, 303)
 PUBLISHED = {  # environment: mean, standard deviation, steps of training
     "CartPole-v1": (500.0, 0.0, 100_000), "Acrobot-v1": (-73.5, 18.2, 1_000_000), "Pendulum-v1": (-172.2, 104.2, 100_000),

@@ -40,6 +40,7 @@ def execute(path: Path, timeout: int = 900) -> nbformat.NotebookNode:
             kernel_name="python3",
             resources={"metadata": {"path": str(folder)}},
             record_timing=False,
+            coalesce_streams=True,  # how a text is cut into messages depends on the moment
             extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: not that it talks to this process over TCP
             on_cell_start=lambda cell, cell_index: started.append(cell),
         )

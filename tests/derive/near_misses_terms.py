@@ -62,9 +62,11 @@ from rlbook.derive.terms import (
     y2,
     y_,
     κ,
+    μ_old,
     πo,
     πo_ref,
     ς,
+    ς_old,
     σ,
 )
 
@@ -86,6 +88,7 @@ from .catalogue_ppo_terms import (
 
 far = minimum(ratio * Ahat(s_, a_), Clip(ratio, 1 + ε, 2 + ε) * Ahat(s_, a_))
 wrong = minimum(ratio * Ahat(s_, a_), Clip(law / π_ref(a_, s_), 1 - ε, 1 + ε) * Ahat(s_, a_))
+inverse = minimum(Ahat(s_, a_) / ratio, Clip(1 / ratio, 1 - ε, 1 + ε) * Ahat(s_, a_))
 mixed = minimum(ratio * Ahat(s_, a_), Clip(π(a_, s_new) / old, 1 - ε, 1 + ε) * Ahat(s_, a_))
 other = sp.Symbol("v2")
 
@@ -97,7 +100,7 @@ NEAR_MISSES = {
         (exp(Δ) * exp(v_new), exp(Δ * v_new)), (exp(2 * Δ), 2 * exp(Δ)), (exp(Δ + 1), exp(Δ) + sp.E),
         (exp(Δ * v_new), exp(Δ)**2)]),
     "derivatives": (calculus, [
-        (grad(exp(2 * Δ), Δ), exp(2 * Δ)), (grad(log(σ(Δ)), Δ), 1 / σ(Δ)), (grad(Δ * v_new, Δ), Δ),
+        (grad(log_normal(Δ, μ, ς), ς), g_ς(Δ)), (grad(exp(2 * Δ), Δ), exp(2 * Δ)), (grad(log(σ(Δ)), Δ), 1 / σ(Δ)), (grad(Δ * v_new, Δ), Δ),
         (grad(1 / Δ, Δ), 1 / Δ**2), (grad(σ(Δ), Δ), σ(Δ)**2), (grad(v_new, Δ), 1)]),
     "the critic": (calculus, [
         (grad((Vφ(s_) - Rhat(s_))**2 / 2, φ), (Vφ(s_) - Rhat(s_)) * slope), (grad(LV(s_), φ), 2 * (Vφ(s_) - Rhat(s_)) * slope),
@@ -108,7 +111,9 @@ NEAR_MISSES = {
         (grad(LRM(y1, y2), φ), -prefers(y1, y2) * (grad(rφ(y1), φ) - grad(rφ(y2), φ))), (LRM(y1, y2), log(prefers(y2, y1)))]),
     "the clip near θ_old": (objective, [
         (AtOld(grad(E(old)[far])), E(law)[score * Ahat(s_, a_)]), (AtOld(grad(E(old)[wrong])), E(law)[score * Ahat(s_, a_)]),
-        (AtOld(grad(E(old)[mixed])), E(law)[score * Ahat(s_, a_)]), (grad(E(old)[clipped]), grad(E(old)[ratio * Ahat(s_, a_)])),
+        (AtOld(grad(E(old)[mixed])), E(law)[score * Ahat(s_, a_)]),
+        (AtOld(grad(E(old)[inverse])), E(law)[score * Ahat(s_, a_)]),
+        (grad(E(old)[clipped]), grad(E(old)[ratio * Ahat(s_, a_)])),
         (E(old)[clipped], E(old)[ratio * Ahat(s_, a_)]), (AtOld(grad(E(old)[clipped])), 0),
         (clipped, maximum(ratio * Ahat(s_, a_), Clip(ratio, 1 - ε, 1 + ε) * Ahat(s_, a_)))]),
     "two networks": (objective, [
@@ -121,7 +126,11 @@ NEAR_MISSES = {
         (grad(z[y_], z[v_]), 1), (log(Σ(exp(z[v_]), v_)), Σ(z[v_], v_)), (log(exp(f(a_)) + law), f(a_) + log(law)),
         (grad(grad(log(p_(y_)), z[v_]), z[other]), -p_(v_) * p_(other) / κ**2)]),
     "the normal law": (normal, [
-        (E(noise)[g_μ(action)**2], 1), (E(noise)[g_ς(action)**2], 1), (-E(noise)[log_normal(action, μ, ς)], log(ς)),
+        (E(noise)[log_normal(action, μ, ς) - log_normal(action, μ_old, ς_old)],
+         log(ς / ς_old) + (ς_old**2 + (μ - μ_old)**2) / (2 * ς**2) - sp.Rational(1, 2)),
+        (E(noise)[g_μ(action)**2], 1), (E(noise)[g_μ(action)**2], 1 / ς),
+        (-E(noise)[log_normal(action, μ, ς)], log(2 * sp.pi * sp.E * ς) / 2), (E(noise)[g_ς(action)**2], 1),
+        (-E(noise)[log_normal(action, μ, ς)], log(ς)),
         (E(noise)[g_μ(action) * action], 0), (log(2 * ς), 2 * log(ς)), (log(ς**2), log(ς)**2), (E(noise)[x_ * log(ς)], log(ς))]),
     "completions": (completions, [
         (log(πo(τ)), log(π(a[0], s[0]))), (log(πo(τ)), log(πo_ref(τ))), (grad(log(πo_ref(τ))), grad(log(πo(τ)))),
