@@ -55,7 +55,8 @@ def prepare(seed: int) -> Setting:
     """A tiny model pre-trained on the corpus, and a reward model fitted to preferences between its own sentences.
 
     150 steps of 128 sentences; 2,048 pairs, labelled by a reader with P(first preferred) = σ(gold₁ − gold₂), 256 of them
-    held out; the reward standardised on samples of the policy, so that its mean there is 0 and its deviation 1.
+    held out; the reward standardised on samples of the policy, so that its mean there is 0 and its deviation 1. The
+    correlation with the gold score is that on 1,024 further samples, which the reward model never saw.
     """
     generator = torch.Generator().manual_seed(seed)
     tokenizer = words.tokenizer()
@@ -69,9 +70,10 @@ def prepare(seed: int) -> Setting:
     rows = [row[row != words.PAD_ID].tolist() for row in sentences[:1024]]
     standardize(reward_model, rows)
     judged = evaluate_reward_model(reward_model, pairs[-HELD_OUT:])
-    gold = torch.tensor([words.gold_score(sentence) for sentence in words.sentences(sentences[:1024])])
-    judged["correlation"] = torch.corrcoef(torch.stack([reward_model.score_rows(rows), gold]))[0, 1].item()
-    judged["gold"] = gold.mean().item()
+    judged["gold"] = gold_scores(sentences[:1024]).mean().item()
+    fresh = sample(policy, 1024, generator)
+    rows = [row[row != words.PAD_ID].tolist() for row in fresh]
+    judged["correlation"] = torch.corrcoef(torch.stack([reward_model.score_rows(rows), gold_scores(fresh)]))[0, 1].item()
     return Setting(policy, reward_model, (held_out, real(held_out)), judged)
 
 
@@ -120,6 +122,11 @@ def describe(setting: Setting) -> dict:
     scalars = {name: rounded([judged[name]])[0] for name in ("loss", "accuracy", "calibration_error", "correlation", "gold")}
     bins = [{name: value if value is None else rounded([value])[0] for name, value in b.items()} for b in judged["calibration"]]
     return {**scalars, "calibration": bins}
+
+
+def gold_scores(ids: Tensor) -> Tensor:
+    """The gold score of each row of ids."""
+    return torch.tensor([words.gold_score(sentence) for sentence in words.sentences(ids)])
 
 
 def sample(policy: Policy, count: int, generator: torch.Generator) -> Tensor:

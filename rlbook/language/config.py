@@ -18,9 +18,9 @@ class PPOConfig:
     seed: of prompts, sampling, minibatches and the critic's head; max_steps: batches sampled and learned from;
     batch_size: completions per step, one for each prompt drawn; max_completion_length: tokens, at most;
     temperature: of sampling, and so of every log-probability;
-    learning_rate, critic_learning_rate: of AdamW, for the policy and the critic; max_grad_norm: each network's gradient
+    learning_rate, critic_learning_rate: of Adam, for the policy and the critic; max_grad_norm: each network's gradient
     is shortened to this length (inf: never);
-    num_ppo_epochs: passes over a batch; num_mini_batches: steps of AdamW per pass; micro_batch_size: completions whose
+    num_ppo_epochs: passes over a batch; num_mini_batches: steps of Adam per pass; micro_batch_size: completions whose
     gradients are computed at once, None for a whole minibatch: it saves memory and changes nothing else;
     epsilon: the clip range (inf: no clip); kl_coef: weight of the KL to the reference in the reward, beta: in the loss;
     vf_coef: of the critic's loss (0 freezes the critic); ent_coef: of the entropy;
@@ -82,9 +82,14 @@ class PPOConfig:
             object.__setattr__(self, name, float(getattr(self, name)))
         if self.reward_weights is not None:
             weights = self.reward_weights
-            if not isinstance(weights, tuple | list) or not all(isinstance(w, Real) and math.isfinite(w) for w in weights):
+            if not isinstance(weights, tuple | list) or not all(map(is_finite, weights)):
                 raise ValueError(f"reward_weights must be finite numbers, one for each reward function, got {weights!r}")
             object.__setattr__(self, "reward_weights", tuple(map(float, weights)))
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value is a real number that a float can hold."""
+    return isinstance(value, Real) and abs(value) <= sys.float_info.max
 
 
 NAMES = tuple(field.name for field in fields(PPOConfig))

@@ -107,17 +107,26 @@ def advantages_and_returns(scores: Tensor, kl: Tensor, values: Tensor, mask: Ten
     return advantages, advantages + values
 
 
+def explained_variance(batch: Batch) -> Tensor:
+    """1 − Var[R_t − V_φ(s_t)] / Var[R_t] over the tokens that count: 0 where the returns are all equal, up to rounding, and
+    NaN where no token counts."""
+    if not batch.mask.any():
+        return torch.tensor(torch.nan)
+    spread = masked_var(batch.returns, batch.mask)
+    unexplained = masked_var(batch.returns - batch.old_values, batch.mask)
+    rounding = 10 * torch.finfo(spread.dtype).eps * batch.returns[batch.mask].abs().max()
+    return 1 - unexplained / spread if spread.sqrt() > rounding else torch.zeros(())
+
+
 def metrics_of(samples: Samples, batch: Batch, kl: Tensor, eos_token_id: int) -> dict[str, float]:
     """What is recorded of a step before the update."""
     total, mask = samples.scores.total, samples.completion_mask.bool()
     scored = ~total.isnan()
     ended = ((samples.completion_ids == eos_token_id) & mask).any(-1)
-    spread = masked_var(batch.returns, batch.mask)
-    unexplained = masked_var(batch.returns - batch.old_values, batch.mask)
     found = {
         "reward": total[scored].mean(), "reward_std": masked_var(total, scored).sqrt(), "kl": masked_mean(kl, mask),
         "objective/kl": kl.sum(-1).mean(), "completions/mean_length": mask.sum(-1).double().mean(),
-        "completions/clipped_ratio": (~ended).double().mean(), "explained_variance": 1 - unexplained / spread,
+        "completions/clipped_ratio": (~ended).double().mean(), "explained_variance": explained_variance(batch),
         **{f"rewards/{name}/mean": each[~each.isnan()].mean() for name, each in samples.scores.each.items()},
     }
     return {name: value.item() for name, value in found.items()}

@@ -1,7 +1,9 @@
 """A policy: a causal language model with its tokenizer, loaded from disk or from the Hugging Face hub."""
 
+import os
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -46,15 +48,25 @@ def from_pretrained(path: str | PathLike, dtype: torch.dtype | None = None, devi
 
     dtype None: the checkpoint's own; device None: the CPU. Only a name that is no folder here touches the network.
     Raises ValueError for a model whose logits are not W h_t + b (a logit scale or cap: scoring works from hidden states),
-    and where `Policy` does.
+    where `Policy` does, and for a path (a PathLike, or a string that starts with /, ./, ../ or ~) at which there is no folder.
     """
     from transformers import AutoModelForCausalLM
 
+    path = folder_or_name(path)
     tokenizer = load_tokenizer(path)
     model = AutoModelForCausalLM.from_pretrained(path, dtype="auto" if dtype is None else dtype)
     model = (model if device is None else model.to(device)).eval()
     check_linear_head(model)
     return Policy(model, tokenizer)
+
+
+def folder_or_name(path: str | PathLike) -> str:
+    """The path, with ~ expanded, or the name as it is. Raises ValueError for what looks like a path and is no folder."""
+    text = os.path.expanduser(os.fspath(path))
+    is_path = isinstance(path, PathLike) or text in (".", "..") or text.startswith(("./", "../", "~")) or os.path.isabs(text)
+    if is_path and not Path(text).is_dir():
+        raise ValueError(f"there is no folder {text}, which is where the model was to be loaded from")
+    return text
 
 
 def load_tokenizer(path: str | PathLike):

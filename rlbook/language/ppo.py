@@ -1,5 +1,6 @@
 """Proximal policy optimization of a language model, in one readable loop."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -37,19 +38,23 @@ def ppo(
     The state s_t is the prompt and y_0, ..., y_{t−1}, the action y_t the next token, the reward that of `judge`: the KL's
     share at every token, the score of the whole completion at its last. Each step draws prompts, samples one completion of
     each, scores it, and takes `ppo_step` on it.
-    policy: trained as a copy, the given one stays as it is. ref: the frozen reference, a copy of the policy by default.
+    policy: trained as a copy, the given one stays as it is. A path or name is loaded and trained in float32; a Policy in
+    bfloat16 is trained in bfloat16, where an update below about 1/256 of a parameter is lost to rounding, as those of small
+    learning rates are. ref: the frozen reference, a copy of the policy by default; a path is loaded in the policy's dtype.
     critic: trained as a copy, by default the policy's backbone with a head of zeros. reward_funcs: see
     `rlbook.language.rewards.score`; a completion that none can score changes nothing. prompts: see `as_prompts`.
     callback(result) is called after every step; if it returns True the run stops. With `resume` a copy of that run goes on
     to config.max_steps, bit for bit as if it had never stopped; policy, ref and critic are then those of the run (give
-    None). No dropout anywhere, so that the first ratio of a step is 1.
+    None), prompts and reward functions the caller's, who gives the same as before: of them only the functions' names are
+    checked. No dropout anywhere, so that the first ratio of a step is 1.
     History, one entry per step: reward and reward_std (of scored completions), rewards/<name>/mean; kl (mean
     log π_old/π_ref of a token) and objective/kl (its sum, mean over completions); entropy, policy_loss, value_loss,
     approx_kl, clip_ratio/{region_mean, low_mean, high_mean} and grad_norm (the policy's, before it is clipped), means over
-    the step's updates; explained_variance of the critic before them; completions/{mean_length, clipped_ratio} (share
-    without EOS); num_tokens, of prompts and completions so far.
+    the step's updates; explained_variance of the critic before them, 0 where all returns are equal;
+    completions/{mean_length, clipped_ratio} (share without EOS); num_tokens, of prompts and completions so far.
     Raises ValueError for prompts as `as_prompts` and `check_lengths` do, a vocabulary that policy, reference, critic and
-    reward models do not share, a `resume` with other settings, and for rewards as `score` does.
+    reward models do not share, a `resume` with other settings, float16 parameters, rewards as `score` does, and for losses
+    or parameters that are not finite after a step, which is then not recorded.
     """
     config = check_config(PPOConfig() if config is None else config)
     functions, prompts = check_functions(reward_funcs), as_prompts(prompts)
@@ -67,8 +72,10 @@ def ppo(
         batch, kl = judge(samples, run.ref, run.critic, config, run.policy.tokenizer.eos_token_id)
         learned = ppo_step(run.policy, run.critic, run.optimizer, batch, config, run.generator)
         tokens = int(samples.prompt_mask.sum() + samples.completion_mask.sum())
-        run.record({**metrics_of(samples, batch, kl, run.policy.tokenizer.eos_token_id), **learned,
-                    "num_tokens": run.history.get("num_tokens", [0])[-1] + tokens})
+        metrics = {**metrics_of(samples, batch, kl, run.policy.tokenizer.eos_token_id), **learned,
+                   "num_tokens": run.history.get("num_tokens", [0])[-1] + tokens}
+        check_finite(run, metrics)
+        run.record(metrics)
         run.seconds = before + time.perf_counter() - started
         if callback is not None and callback(run) is True:
             break
@@ -135,6 +142,24 @@ def clip_gradients(policy: Policy, critic: ScalarModel, most: float) -> Tensor:
     """Shorten each network's gradient to a norm of at most `most`; returns the policy's norm before that."""
     torch.nn.utils.clip_grad_norm_(critic.parameters(), most)
     return torch.nn.utils.clip_grad_norm_(policy.model.parameters(), most)
+
+
+def check_finite(run: Result, metrics: dict[str, float]) -> None:
+    """Raise ValueError unless the metrics of a step and the parameters after it are finite.
+
+    NaN is right for the mean of no rewards, and for all that is learned in a step in which nothing was scored.
+    """
+    unscored = math.isnan(metrics["reward"])
+    empty = {name for name in metrics if name.startswith("reward") or unscored and name not in ("kl", "objective/kl")}
+    bad = {name: value for name, value in metrics.items()
+           if not math.isfinite(value) and not (math.isnan(value) and name in empty)}
+    for name, model in (("policy", run.policy.model), ("critic", run.critic)):
+        if not all(parameter.isfinite().all() for parameter in model.parameters()):
+            bad[f"parameters of the {name}"] = math.nan
+    if bad:
+        raise ValueError(f"the losses are not finite in step {run.steps + 1}: {bad}; a smaller learning_rate, "
+                         "critic_learning_rate or max_grad_norm keeps the parameters from growing without limit, and smaller "
+                         "rewards keep the critic's loss in the range of float32")
 
 
 def means(found: list[tuple[float, dict[str, Tensor]]]) -> dict[str, float]:

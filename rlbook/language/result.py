@@ -17,7 +17,7 @@ from rlbook.language.policy import Policy, as_policy, check_same_vocabulary, fro
 from rlbook.language.rewards import names
 from rlbook.language.scalar import ScalarModel
 
-STATE = ("config", "history", "seconds", "optimizer", "generator", "buffers")
+STATE = ("config", "history", "seconds", "optimizer", "generator", "buffers", "trained")
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Result:
 
     def save(self, path: str | PathLike) -> None:
         """Write a folder which `load` reads: policy/ and ref/ as Transformers saves models (so policy/ can be used without
-        rlbook), critic/, and run.pt with settings, history, optimizer, random state and the models' buffers: Transformers saves
-        no rotary frequencies, and model.to(bfloat16) rounds them.
+        rlbook), critic/, and run.pt with settings, history, optimizer, random state, which parameters are trained, and the
+        models' buffers: Transformers saves no rotary frequencies, and model.to(bfloat16) rounds them.
 
         A run that is there already is replaced once the new one is complete. Raises ValueError for a path that holds
         anything else.
@@ -66,7 +66,8 @@ class Result:
         new.mkdir(parents=True)
         state = {"config": asdict(self.config), "history": self.history, "seconds": self.seconds,
                  "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state(),
-                 "buffers": {name: dict(model.named_buffers()) for name, model in self.models().items()}}
+                 "buffers": {name: dict(model.named_buffers()) for name, model in self.models().items()},
+                 "trained": [name for name, parameter in self.policy.model.named_parameters() if parameter.requires_grad]}
         torch.save(state, new / "run.pt")
         self.policy.save(new / "policy")
         self.ref.save(new / "ref")
@@ -80,14 +81,16 @@ def begin(
     policy: Policy | str | PathLike, config: PPOConfig, ref: Policy | str | PathLike | None, critic: ScalarModel | None,
     functions: Sequence[Callable],
 ) -> Result:
-    """A run before its first step: copies of the models, on the policy's device."""
-    given = as_policy(policy)
-    ref = given if ref is None else as_policy(ref)
+    """A run before its first step: copies of the models, on the policy's device. A policy given by its path is loaded in
+    float32, a reference in the policy's dtype. Raises ValueError for float16, and for models that do not fit each other."""
+    given = as_policy(policy, dtype=torch.float32)
+    ref = given if ref is None else as_policy(ref, dtype=next(given.model.parameters()).dtype)
     check_same_vocabulary(given, ref)
     trained = Policy(copy.deepcopy(given.model).eval(), given.tokenizer)
     frozen = Policy(copy.deepcopy(ref.model).eval().requires_grad_(False).to(given.device), ref.tokenizer)
     critic = ScalarModel.from_causal(given.model) if critic is None else copy.deepcopy(critic).requires_grad_(True)
     check_vocabularies(trained, critic, functions)
+    check_precision(trained, critic)
     critic = critic.eval().to(given.device)
     generator = torch.Generator().manual_seed(config.seed)
     return Result(trained, frozen, critic, config, make_optimizer(trained, critic, config), generator, {})
@@ -96,7 +99,8 @@ def begin(
 def continued(
     policy: object, config: PPOConfig, ref: object, critic: object, functions: Sequence[Callable], resume: Result
 ) -> Result:
-    """A copy of a run, ready to go on to config.max_steps. Raises ValueError if anything else has changed."""
+    """A copy of a run, ready to go on to config.max_steps. Raises ValueError if other settings or models are given, or reward
+    functions of other names; what prompts and functions hold is not checked."""
     if not isinstance(resume, Result):
         raise ValueError(f"resume must be a Result, as `ppo` or `load` returns it, got {resume!r:.80}")
     if ref is not None or critic is not None or not (policy is None or policy is resume.policy):
@@ -120,7 +124,8 @@ def continued(
 def load(path: str | PathLike, device: str | torch.device | None = None) -> Result:
     """Read a run that `Result.save` wrote, onto the CPU or `device`.
 
-    Raises ValueError, naming the folder, for one without a run, one that is damaged or comes from a newer version.
+    Raises ValueError, naming the folder, for one without a run, one whose files are cut short or missing, and one that comes
+    from another version. A single byte that has changed may go unnoticed.
     """
     folder = Path(path)
     if not (folder / "run.pt").is_file():
@@ -160,6 +165,14 @@ def check_vocabularies(policy: Policy, critic: ScalarModel, functions: Sequence[
             raise ValueError(f"policy and {name} must have one vocabulary, got {size} and {model.vocab_size} tokens")
 
 
+def check_precision(policy: Policy, critic: ScalarModel) -> None:
+    """Raise ValueError for parameters to be trained in float16: there Adam's ε = 1e-8 is 0, and a step 0 / 0."""
+    for name, model in (("policy", policy.model), ("critic", critic)):
+        if any(parameter.dtype == torch.float16 and parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError(f"the {name} has parameters in float16, where Adam's epsilon underflows to 0: "
+                             "use float32 or bfloat16")
+
+
 def check_history(history: object) -> None:
     """Raise ValueError unless history holds lists of numbers, all equally long."""
     good = isinstance(history, dict) and all(
@@ -167,6 +180,15 @@ def check_history(history: object) -> None:
         for values in history.values())
     if not good or len({len(values) for values in history.values()}) > 1:
         raise ValueError("history must hold one number per step of every metric")
+
+
+def mark_trained(model: torch.nn.Module, trained: object) -> None:
+    """Let the parameters of these names be trained, and no other. Raises ValueError for names that the model has not."""
+    parameters = dict(model.named_parameters())
+    if not isinstance(trained, list) or not all(name in parameters for name in trained):
+        raise ValueError(f"trained must be a list of names of the policy's parameters, got {trained!r:.80}")
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name in trained)
 
 
 def _restore(folder: Path, state: dict, device: str | torch.device | None) -> Result:
@@ -179,6 +201,7 @@ def _restore(folder: Path, state: dict, device: str | torch.device | None) -> Re
     policy, ref = (from_pretrained(folder / name, device=device) for name in ("policy", "ref"))
     critic = ScalarModel.load(folder / "critic").to(policy.device)
     ref.model.requires_grad_(False)
+    mark_trained(policy.model, state["trained"])
     optimizer = make_optimizer(policy, critic, config)
     optimizer.load_state_dict(state["optimizer"])
     generator = torch.Generator()

@@ -52,11 +52,12 @@ def train_reward_model(
 
     pairs: (chosen, rejected), or records {"chosen": ..., "rejected": ..., "prompt": ... (optional, put in front)}; each a
     text, a chat (both need the tokenizer; a text gets its EOS, a chat what the template gives), or token ids, taken as they
-    are. The last `held_out` pairs are never trained on. The rest is shuffled by `seed` in every epoch.
+    are. Strings are joined as they are, prompt + chosen, with no space between them.
+    The last `held_out` pairs are never trained on. The rest is shuffled by `seed` in every epoch.
     Returns one number per epoch for loss and accuracy on the batches as they come, before the step on each, and for
     held_out_loss and held_out_accuracy after the epoch (NaN without held-out pairs). Accuracy: the share of pairs with
     r₁ > r₂, ties counted half. Raises ValueError for fewer than one pair left, pairs of another form, texts without
-    tokenizer, ids that the model does not know, settings out of range.
+    tokenizer, texts that the tokenizer cannot encode, ids that the model does not know, settings out of range.
     """
     check_integer("num_epochs", num_epochs, 1)
     check_integer("batch_size", batch_size, 1)
@@ -115,14 +116,16 @@ def standardize(reward_model: ScalarModel, texts: Sequence, tokenizer=None) -> N
     """Fix the reward model's offset and scale so that these texts, samples of the reference, have rewards of mean 0 and
     standard deviation 1. Preferences fix no offset, so one must be chosen, and a fixed scale makes KL weights comparable.
 
-    Raises ValueError for fewer than two texts, and for texts that all have one reward.
+    Raises ValueError for fewer than two texts, and for texts that all have one reward, up to rounding.
     """
     rows = [encode_text(text, tokenizer) for text in texts]
     if len(rows) < 2:
         raise ValueError(f"a standard deviation needs at least two texts, got {len(rows)}")
     scores = reward_model.score_rows(rows)
     deviation = scores.std()
-    if not deviation > 0:
+    # what the rounding of the sums in the head can make of equal rewards
+    rounding = 10 * torch.finfo(scores.dtype).eps * (reward_model.scale * scores + reward_model.offset).abs().max()
+    if not reward_model.scale * deviation > rounding:
         raise ValueError(f"the texts must not all have one reward, got {scores[0].item():.4g} for each of {len(rows)}")
     with torch.no_grad():
         reward_model.offset += reward_model.scale * scores.mean()
@@ -170,7 +173,8 @@ def encode_pairs(pairs: Sequence, tokenizer, vocab_size: int) -> list[tuple[list
 
 
 def encode_text(text: object, tokenizer) -> list[int]:
-    """A text, a chat, or ids [L] as a list of token ids; a text ends with the tokenizer's EOS."""
+    """A text, a chat, or ids [L] as a list of token ids; a text ends with the tokenizer's EOS. Raises ValueError for anything
+    else, and for a text that the tokenizer cannot encode."""
     if isinstance(text, Tensor) and text.dim() == 1 and not text.is_floating_point():
         return text.tolist()
     if isinstance(text, list | tuple) and all(type(token) is int for token in text):
@@ -180,9 +184,13 @@ def encode_text(text: object, tokenizer) -> list[int]:
         raise ValueError(f"a text must be a string, a list of messages or token ids, got {text!r:.80}")
     if tokenizer is None:
         raise ValueError(f"texts need a tokenizer, token ids do not, got {text!r:.80}")
+    written = tokenizer.apply_chat_template(list(text), tokenize=False) if chat else text
+    try:
+        ids = tokenizer(written, add_special_tokens=not chat)["input_ids"]
+    except Exception as error:  # tokenizers raises a bare Exception for an unknown word
+        raise ValueError(f"text {written!r:.200} cannot be encoded: {error}") from error
     if chat:
-        return tokenizer(tokenizer.apply_chat_template(list(text), tokenize=False), add_special_tokens=False)["input_ids"]
-    ids = tokenizer(text)["input_ids"]
+        return ids
     ends = tokenizer.eos_token_id is None or ids[-1:] == [tokenizer.eos_token_id]
     return ids if ends else [*ids, tokenizer.eos_token_id]
 

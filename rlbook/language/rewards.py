@@ -7,13 +7,15 @@ completion, or None for one that it cannot score. It runs unchanged in TRL, and 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from numbers import Real
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from rlbook.language.config import is_finite
 from rlbook.language.scalar import ScalarModel
 
 RESERVED = ("prompts", "completions", "completion_ids")
@@ -40,9 +42,10 @@ def score(
     The sum runs over the functions that scored the completion; where none with a weight other than 0 did, the total is
     NaN, which here means unscored and nothing else. A weight of 0 only records a function. A `ScalarModel` scores the
     tokens themselves, prompt_ids + completion_ids, for which it must share the policy's vocabulary.
-    Raises ValueError, naming the function, for lists of other lengths than prompts, a wrong number or type of rewards,
-    inf and a NaN that the function returned itself (None is how it says unscored), each with the prompt; for an
-    exception inside it, which is chained; for columns named as TRL's own; for weights that do not fit the functions.
+    Raises ValueError, naming the function, for lists of other lengths than prompts, a wrong number or type of rewards (a
+    set, a mapping or bytes are no list), inf, a number too large for float32 and a NaN that the function returned itself
+    (None is how it says unscored), each with the prompt; for an exception inside it, which is chained; for columns named as
+    TRL's own; for weights that do not fit the functions, and sums too large for float32.
     Source: TRL's GRPOTrainer, whose sum of nothing but None is 0. Tests hold it to sums by hand.
     """
     columns = {} if columns is None else columns
@@ -58,10 +61,13 @@ def score(
 
 
 def weighted_sum(rewards: Tensor, weights: list[float]) -> Tensor:
-    """Σ_k w_k r_k of rewards [K, B] over the functions that scored, NaN where none of weight other than 0 did."""
+    """Σ_k w_k r_k of rewards [K, B] over the functions that scored, NaN where none of weight other than 0 did. Raises
+    ValueError for a sum that float32 cannot hold."""
     column = torch.tensor(weights, dtype=rewards.dtype).unsqueeze(-1)
     scored = ~rewards.isnan()
     total = torch.where(scored, column * rewards, 0.0).sum(0)
+    if not total.isfinite().all():
+        raise ValueError(f"the sum of the rewards, weighted by {weights}, is not finite in float32: {total.tolist()!r:.80}")
     return torch.where((scored & (column != 0)).any(0), total, math.nan)
 
 
@@ -75,11 +81,12 @@ def function_scores(
         rewards = function(**{key: list(values) for key, values in batch.items()})
     except Exception as error:
         raise ValueError(f"reward function {name} raised {type(error).__name__}: {error}") from error
-    if isinstance(rewards, str | dict) or not hasattr(rewards, "__len__") or getattr(rewards, "ndim", 1) != 1:
+    unordered = isinstance(rewards, str | bytes | bytearray | Mapping | Set)
+    if unordered or not hasattr(rewards, "__len__") or getattr(rewards, "ndim", 1) != 1:
         raise ValueError(f"reward function {name} must return a list of {len(prompts)} numbers or None, got {rewards!r:.80}")
     if len(rewards) != len(prompts):
         raise ValueError(f"reward function {name} must return one reward per completion, {len(prompts)}, got {len(rewards)}")
-    return torch.tensor([_number(name, reward, prompt) for reward, prompt in zip(rewards, prompts, strict=True)])
+    return _as_tensor(name, list(rewards), prompts)
 
 
 def model_scores(name: str, model: ScalarModel, prompt_ids: list | None, completion_ids: list, prompts: list) -> Tensor:
@@ -88,8 +95,7 @@ def model_scores(name: str, model: ScalarModel, prompt_ids: list | None, complet
         given = "none" if prompt_ids is None else len(prompt_ids)
         raise ValueError(f"the reward model {name} needs prompt_ids, one list for each of {len(completion_ids)}, got {given}")
     rows = [[*prompt, *completion] for prompt, completion in zip(prompt_ids, completion_ids, strict=True)]
-    rewards = model.score_rows(rows).cpu()
-    return torch.tensor([_number(name, reward, prompt) for reward, prompt in zip(rewards.tolist(), prompts, strict=True)])
+    return _as_tensor(name, model.score_rows(rows).tolist(), prompts)
 
 
 def names(reward_funcs: Sequence[Callable | ScalarModel]) -> list[str]:
@@ -114,7 +120,7 @@ def check_weights(reward_funcs: Sequence, weights: Sequence[float] | None) -> li
     """One finite weight for each function, 1 by default, not all 0; else ValueError."""
     if weights is None:
         return [1.0] * len(reward_funcs)
-    good = isinstance(weights, list | tuple) and all(isinstance(w, Real) and math.isfinite(w) for w in weights)
+    good = isinstance(weights, list | tuple) and all(map(is_finite, weights))
     if not good or len(weights) != len(reward_funcs) or not any(weights):
         raise ValueError(f"reward_weights must be a finite number for each of {len(reward_funcs)} reward functions, "
                          f"not all 0, got {weights!r}")
@@ -131,14 +137,26 @@ def check_batch(prompts: list, lists: dict[str, list], columns: dict) -> None:
         raise ValueError(f"everything must have one entry for each of {len(prompts)} prompts, got lengths {wrong}")
 
 
-def _number(name: str, reward: object, prompt: object) -> float:
-    if reward is None:
-        return math.nan
-    if isinstance(reward, Tensor) and reward.numel() == 1:
+def _as_tensor(name: str, rewards: list, prompts: list) -> Tensor:
+    """Rewards as float32 [B], NaN for None; ValueError for what is no number, or not finite in float32."""
+    numbers = [_number(name, reward, prompt) for reward, prompt in zip(rewards, prompts, strict=True)]
+    made = torch.tensor([math.nan if number is None else number for number in numbers], dtype=torch.float32)
+    for number, held, prompt in zip(numbers, made.tolist(), prompts, strict=True):
+        if number is not None and not math.isfinite(held):
+            reason = "None says unscored" if math.isnan(held) else "it must be finite in float32"
+            raise ValueError(f"reward function {name} returned {number} for prompt {prompt!r:.200}; {reason}")
+    return made
+
+
+def _number(name: str, reward: object, prompt: object) -> float | None:
+    """A reward as a float, also from a tensor or an array with one entry; None for None."""
+    if isinstance(reward, Tensor) and reward.numel() == 1 or isinstance(reward, np.ndarray | np.generic) and reward.size == 1:
         reward = reward.item()
+    if reward is None:
+        return None
     if not isinstance(reward, Real):
         raise ValueError(f"reward function {name} must return numbers or None, got {reward!r:.60} for prompt {prompt!r:.200}")
-    if not math.isfinite(reward):
-        unscored = "; None says unscored" if math.isnan(reward) else ""
-        raise ValueError(f"reward function {name} returned {float(reward)} for prompt {prompt!r:.200}{unscored}")
-    return float(reward)
+    try:
+        return float(reward)
+    except OverflowError:  # an integer of more than 308 digits
+        return math.copysign(math.inf, reward > 0 or -1)

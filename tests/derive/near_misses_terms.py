@@ -100,7 +100,8 @@ NEAR_MISSES = {
         (exp(Δ) * exp(v_new), exp(Δ * v_new)), (exp(2 * Δ), 2 * exp(Δ)), (exp(Δ + 1), exp(Δ) + sp.E),
         (exp(Δ * v_new), exp(Δ)**2)]),
     "derivatives": (calculus, [
-        (grad(log_normal(Δ, μ, ς), ς), g_ς(Δ)), (grad(exp(2 * Δ), Δ), exp(2 * Δ)), (grad(log(σ(Δ)), Δ), 1 / σ(Δ)), (grad(Δ * v_new, Δ), Δ),
+        (grad(log_normal(Δ, μ, ς), ς), g_ς(Δ)), (grad(exp(2 * Δ), Δ), exp(2 * Δ)),
+        (grad(log(σ(Δ)), Δ), 1 / σ(Δ)), (grad(Δ * v_new, Δ), Δ),
         (grad(1 / Δ, Δ), 1 / Δ**2), (grad(σ(Δ), Δ), σ(Δ)**2), (grad(v_new, Δ), 1)]),
     "the critic": (calculus, [
         (grad((Vφ(s_) - Rhat(s_))**2 / 2, φ), (Vφ(s_) - Rhat(s_)) * slope), (grad(LV(s_), φ), 2 * (Vφ(s_) - Rhat(s_)) * slope),
