@@ -80,6 +80,7 @@ def test_noise_along_a_run_is_that_of_its_policies():
 def test_noise_counts_time_as_the_config_says():
     kept = vpg("CartPole-v1", VPGConfig(**{**vars(SMALL), "gamma": 0.5}))
     dropped = vpg("CartPole-v1", VPGConfig(**{**vars(SMALL), "gamma": 0.5, "discount_time": False, "num_iterations": 0}))
+    dropped.history = kept.history
     dropped.set_state(kept.state())
     a, b = (noise.noise_of_weights(run, 5, 1) for run in (kept, dropped))
     assert a["variance/return"] == b["variance/return"] and a["variance/gae"] < b["variance/gae"]

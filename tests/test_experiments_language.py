@@ -79,6 +79,24 @@ def test_a_short_run_records_everything(monkeypatch):
     assert first[0]["gold"][0] == first[1]["gold"][0] and first[0]["kl"][0] == pytest.approx(0, abs=1e-4)
 
 
+def test_the_correlation_is_that_on_sentences_drawn_last(monkeypatch):
+    """After everything else, so that no other number depends on them; and none was in a pair or standardised the reward."""
+    drawn, read = [], []
+    monkeypatch.setattr(module, "NUM_PAIRS", 80)
+    monkeypatch.setattr(module, "HELD_OUT", 20)
+    monkeypatch.setattr(module, "pretrain", lambda model, *batch, **settings: None)
+    monkeypatch.setattr(module, "sample", lambda *given, draw=module.sample: drawn.append(draw(*given)) or drawn[-1])
+    monkeypatch.setattr(module, "gold_scores", lambda ids, score=module.gold_scores: read.append(ids) or score(ids))
+    setting = module.prepare(3)
+    pairs, fresh = drawn
+    assert len(pairs) == 160 and len(fresh) == 1024
+    assert torch.equal(read[0], pairs) and read[1] is fresh and not torch.equal(fresh[:160, :pairs.shape[1]], pairs)
+    rewards = setting.reward_model.score_rows([row[row != words.PAD_ID].tolist() for row in fresh])
+    gold = torch.tensor([words.gold_score(text) for text in words.sentences(fresh)])
+    expected = torch.corrcoef(torch.stack([rewards, gold]))[0, 1].item()
+    assert setting.judged["correlation"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_sentences_end_with_eos_and_padding():
     setting_policy = module.Policy(module.tiny_model(24, max_length=32), words.tokenizer())
     ids = module.sample(setting_policy, 64, torch.Generator().manual_seed(0))

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from rlbook.language import (
     token_logprobs,
     word_tokenizer,
 )
+from rlbook.language import policy as policy_module
 from rlbook.language.policy import check_linear_head
 
 WORDS = ["red", "green", "blue", "yellow"]
@@ -174,9 +176,29 @@ def test_a_module_that_is_no_causal_model_is_refused():
         check_linear_head(tiny_model(7).base_model)
 
 
-def test_a_missing_folder_is_an_error_and_no_download(tmp_path):
-    with pytest.raises(OSError, match="nowhere"):
-        from_pretrained(str(tmp_path / "nowhere"))
+def test_a_missing_folder_is_an_error_and_no_download(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(policy_module, "load_tokenizer", asked.append)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("no folder")
+    for given in (str(tmp_path / "nowhere"), tmp_path / "nowhere", Path("nowhere"), "./nowhere", "../nowhere", "~/nowhere"):
+        for load in (from_pretrained, as_policy):
+            with pytest.raises(ValueError, match="there is no folder .*nowhere, which is where the model was to be loaded"):
+                load(given)
+    for given in ("./file", str(tmp_path / "file")):
+        with pytest.raises(ValueError, match="there is no folder .*file"):
+            from_pretrained(given)
+    assert asked == []
+
+
+def test_what_is_a_path_and_what_is_a_name(saved, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(saved.parent))
+    assert torch.equal(scores(from_pretrained(f"~/{saved.name}")), scores(make_policy()))
+    monkeypatch.chdir(tmp_path)
+    for name in ("Qwen/Qwen2.5-0.5B", "gpt2", "nowhere"):  # no folders here, so names on the hub
+        assert policy_module.folder_or_name(name) == name
+    assert policy_module.folder_or_name(".") == "."
 
 
 def test_the_whole_package_works_offline():

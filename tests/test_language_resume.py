@@ -236,6 +236,7 @@ def test_a_policy_without_anything_to_train_is_refused():
         ({"missing_eos_penalty": -1.0}, "missing_eos_penalty must be"),
         ({"reward_weights": [math.nan]}, "reward_weights must be"),
         ({"reward_weights": 1.0}, "reward_weights must be"),
+        ({"reward_weights": [10**400]}, "reward_weights must be"),
     ],
 )
 def test_bad_settings_are_refused(change, message):

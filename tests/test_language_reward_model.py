@@ -271,6 +271,12 @@ def test_standardized_rewards_have_mean_0_and_deviation_1_and_the_same_preferenc
     torch.testing.assert_close(after, (before - before.mean()) / before.std(), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="must not all have one reward"):
         standardize(model, texts[:1] * 3)
+    alike = ScalarModel.from_causal(small())  # w = 0, so that every text has the reward b
+    alike.head.bias.data.fill_(0.1)
+    assert alike.score_rows(texts).std() > 0  # the rounding of their mean
+    with pytest.raises(ValueError, match="must not all have one reward, got 0.1 for each of 100"):
+        standardize(alike, texts)
+    assert alike.scale == 1 and alike.offset == 0
     with pytest.raises(ValueError, match="at least two texts, got 1"):
         standardize(model, texts[:1])
 
@@ -306,6 +312,16 @@ def test_pairs_as_text_chat_and_ids():
     record = {"prompt": chat[0], "chosen": chat[1], "rejected": [{"role": "assistant", "content": "bad"}]}
     assert encode_pairs([record], tok, 7) == [([1, THE, GOOD], [1, THE, BAD])]
     assert encode_text("the <eos>", tok) == [1, THE, end]
+
+
+def test_strings_are_joined_as_they_are_and_unknown_words_refused():
+    tok, model = word_tokenizer(WORDS), ScalarModel.from_causal(small())
+    record = {"prompt": "the", "chosen": "good", "rejected": "bad"}
+    chat = [{"role": "user", "content": "word"}]
+    for given, text in ((record, "thegood"), (("the word", "the"), "the word"), ((chat, chat), "<bos> word")):
+        for call in (train_reward_model, evaluate_reward_model):
+            with pytest.raises(ValueError, match=f"text '{text}' cannot be encoded"):
+                call(model, [given], tok)
 
 
 @pytest.mark.parametrize(

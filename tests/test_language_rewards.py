@@ -75,10 +75,15 @@ def test_row_9_none_is_unscored_and_no_zero():
 
 
 @pytest.mark.parametrize("values", [(1, 2), [True, np.float32(2)], np.array([1.0, 2.0]), torch.tensor([1.0, 2.0]),
-                                    [torch.tensor(1), np.int64(2)]])
+                                    [torch.tensor(1), np.int64(2)], [np.True_, np.array(2.0)], [np.array([1]), np.float16(2)],
+                                    [np.bool_(True), torch.tensor([2.0])], np.array([True, 2], dtype=object)])
 def test_what_counts_as_a_list_of_numbers(values):
     got = score(lambda **batch: values).total
     assert got.tolist() == [1.0, 2.0] and got.dtype == torch.float32
+
+
+def test_none_in_an_array_of_objects_is_unscored():
+    assert score(lambda **batch: np.array([None, 2.0], dtype=object)).total.isnan().tolist() == [True, False]
 
 
 def broken(**batch):
@@ -101,6 +106,17 @@ def wrong(value):
         (wrong(1.0), "a list of 2 numbers or None, got 1.0"),
         (wrong("ab"), "a list of 2 numbers or None, got 'ab'"),
         (wrong({"a": 1, "b": 2}), "a list of 2 numbers"),
+        (wrong({1.0, 2.0}), "a list of 2 numbers or None, got {1.0, 2.0}"),
+        (wrong(frozenset([1.0, 2.0])), "a list of 2 numbers"),
+        (wrong({1: 0.5, 2: 0.7}.keys()), "a list of 2 numbers"),
+        (wrong(b"ab"), "a list of 2 numbers or None, got b'ab'"),
+        (wrong(bytearray(b"ab")), "a list of 2 numbers"),
+        (wrong([1e39, 1.0]), r"named returned 1e\+39 for prompt 'the film is'; it must be finite in float32"),
+        (wrong(np.array([1.0, -1e39])), r"named returned -1e\+39 for prompt 'the plot was'"),
+        (wrong([1.0, 10**400]), "named returned inf for prompt 'the plot was'; it must be finite in float32"),
+        (wrong([-(10**400), 1.0]), "named returned -inf for prompt 'the film is'"),
+        (wrong([np.array([1.0, 2.0]), 1.0]), "must return numbers or None, got array"),
+        (wrong([np.str_("1"), 1.0]), "must return numbers or None, got '1'"),
         (wrong(torch.zeros(2, 2)), "a list of 2 numbers"),
         (wrong(["1", 2]), "named must return numbers or None, got '1' for prompt 'the film is'"),
         (wrong([1.0, [2.0]]), r"got \[2.0\] for prompt 'the plot was'"),
@@ -125,11 +141,17 @@ def test_the_exception_inside_a_function_is_chained():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [([1.0], "for each of 2 reward functions"), ([1.0, math.nan], "finite number"), ([0.0, 0.0], "not all 0"), (2.0, "got 2.0"),
-     (["a", 1], "finite number")],
+     (["a", 1], "finite number"), ([10**400, 1.0], "finite number")],
 )
 def test_bad_weights_are_refused(weights, message):
     with pytest.raises(ValueError, match=message):
         score([lengths, lengths], weights=weights)
+
+
+def test_a_sum_too_large_for_float32_is_refused():
+    for weights in ([3.0, 1.0], [3.0, -3.0]):  # inf, and inf - inf, which is not to pass as unscored
+        with pytest.raises(ValueError, match="the sum of the rewards, weighted by .* is not finite in float32"):
+            score([constant(3e38), constant(3e38)], weights=weights)
 
 
 def test_bad_functions_and_columns_are_refused():

@@ -45,6 +45,21 @@ def test_the_loss_is_the_sum_of_its_terms():
     close(leaves["entropy"].grad, -0.01 * mask.double() / 7)
 
 
+def test_a_huge_ratio_is_clipped_like_any_other():
+    """r_t = 150 and more, and as little: counted and cut where the sign of Â_t says so, nowhere else."""
+    zeros = torch.zeros(4, dtype=DOUBLE)
+    logprobs = torch.tensor([150.0, 1e6, 1 / 150, 1e-6], dtype=DOUBLE).log()
+    for sign, clipped, slopes in ((1.0, [1, 1, 0, 0], [0, 0, 1 / 150, 1e-6]), (-1.0, [0, 0, 1, 1], [-150, -1e6, 0, 0])):
+        for k in range(4):
+            leaf = logprobs[k : k + 1].clone().requires_grad_()
+            one = zeros[:1]
+            loss, metrics = ppo_loss(leaf, one, one + sign, one, one, one, epsilon=0.2, vf_coef=0, ent_coef=0)
+            assert metrics["clipfrac"] == clipped[k]
+            close(torch.autograd.grad(loss, leaf)[0], torch.tensor([-slopes[k]], dtype=DOUBLE))
+        _, metrics = ppo_loss(logprobs, zeros, zeros + sign, zeros, zeros, zeros, epsilon=0.2, vf_coef=0, ent_coef=0)
+        assert metrics["clipfrac"] == 0.5
+
+
 def test_without_the_optional_terms():
     x = batch(4, seed=1)
     del x["ref_logprobs"], x["old_values"]
