@@ -9,6 +9,7 @@ from . import language as L
 
 GREEK = {"gamma": "γ", "lambda": "λ", "alpha": "α", "varepsilon": "ε", "beta": "β", "tau": "τ", "theta": "θ", "delta": "δ",
          "phi": "φ", r"\hat A": "Â", r"R^{\lambda}": "Rλ", r"\delta^{\pi}": "δπ", r"\mathrm{old}": "θ_old",
+         r"V_{\mathrm{old}}": "V_old", r"\hat R": "R_",
          r"r(\theta)": "rθ", r"L^{\mathrm{CLIP}}(\theta)": "Lclip"}
 HEADS = {L.π: "π", L.π_old: "π_old", L.π_ref: "π_ref", L.q: "p_θ", L.ρ0: "ρ0", L.p: "P", L.reward: "r",
          L.V_togo: "V", L.N_togo: "N", L.U_togo: "U", L.G_togo: "G", L.Â_n: "Â_n"}
