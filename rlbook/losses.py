@@ -55,7 +55,8 @@ def prob_ratio(logprobs: Tensor, old_logprobs: Tensor, level: str = "token", mas
     Shapes: logprobs and old_logprobs [..., T+1]; mask the same, 1 or True where a step counts (None: all). Returns
     [..., T+1], without unit, and 1 where a step does not count, or no step of a row does; junk there reaches neither a
     ratio nor a gradient. Differentiable in logprobs; old_logprobs are constants: they are detached.
-    Overflows to infinity where log r_t > 88 in float32.
+    Overflows to infinity where log r_t > 88 in float32; its gradient is then NaN, also where a clip removes it, which the
+    training loops notice and refuse.
     Raises ValueError for shapes that differ (nothing is broadcast), integers, a mix of dtypes or devices, another level.
     Source: Schulman et al. 2017 (arXiv 1707.06347), section 3; Zheng et al. 2025 (arXiv 2507.18071) for the sequence.
     Tests hold it to the quotient of probabilities and to the checked expression.
@@ -226,6 +227,7 @@ def ppo_loss(
     Returns (loss, metrics): a scalar, and detached scalars, each a mean over the steps that count here, 0 where none does:
     policy_loss (L^clip), value_loss, entropy, approx_kl (mean of r − 1 − log r: k3 of KL(π_old‖π_θ)), clipfrac
     (fraction with `clipped`), and kl (the term KL_t, unbiased for KL(π_θ‖π_ref)) when ref_logprobs is given.
+    Leave ref_logprobs out where beta is 0 and they may be −∞: 0 · ∞ is NaN.
     Raises ValueError as these functions do, for coefficients that are no finite numbers, beta without ref_logprobs.
     Source: Schulman et al. 2017 (arXiv 1707.06347), eq. 9, which is maximised and has no KL term; Ouyang et al. 2022 (arXiv
     2203.02155) put the KL in the reward. Tests hold it to the checked expression, and each sign to its effect.

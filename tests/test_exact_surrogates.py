@@ -50,7 +50,7 @@ def test_nothing_old_is_differentiated():
     assert old.grad is None and new.grad.abs().sum() > 0
 
 
-@pytest.mark.equation("importance-trajectory")
+@pytest.mark.equation("trajectory-importance")
 def test_weighted_returns_have_the_new_policy_as_their_mean():
     found = exact.importance_moments(MDP, NEW, OLD)
     assert torch.allclose(found.mean, exact.expected_return(MDP, NEW)[None], rtol=1e-12)

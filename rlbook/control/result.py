@@ -155,7 +155,7 @@ def _adam(parameters: list, learning_rate: float, device: torch.device) -> torch
 def load(path: str | PathLike, device: str | None = None) -> Result:
     """Read a run that `Result.save` wrote, onto `device` if given, else where its config puts it.
 
-    Raises ValueError, naming the file, for one that is damaged, holds something else or comes from a newer version, and
+    Raises ValueError, naming the file, for one that is cut short, holds something else or comes from a newer version, and
     for a device that is not there.
     """
     state = arguments.read_state(path, SAVED, SAVED + CRITIC_SAVED + PPO_SAVED + OPTIONAL)

@@ -24,7 +24,8 @@ def linear_logprobs(
 
     Equal to `selective_log_softmax` of the logits, without ever holding them all: beside results and gradients it takes
     memory for two blocks of logits, `chunk` tokens times some of the ids (None: a size that is fast).
-    Shapes: hidden [..., H], weight [V, H], ids [...] in 0..V-1, bias [V] or None. Returns (logprobs, entropy), each [...],
+    Shapes: hidden [..., H], weight [V, H], ids [...] in 0..V-1, bias [V] or None, finite
+    (−∞ makes the entropy NaN; selective_log_softmax takes it). Returns (logprobs, entropy), each [...],
     float32 if hidden has half precision (the logits have it, too, as in the model), otherwise its dtype; log-probabilities
     never above 0. Differentiable, once, in hidden, weight and bias, through logprobs and entropy.
     Raises ValueError for shapes, dtypes or devices that do not fit, no tokens, ids that are not integers or, on a CPU, out

@@ -40,7 +40,8 @@ class Sequences(Reader):
         indexed = left is not None and left.args and not body.has(L.Operator)
         if indexed and all(isinstance(y, sp.Indexed) or y.is_integer for y in e.args):
             return self.unfolded(left.args, e.args, body, env)
-        return Jet.of(noise(self.seed, type(e).__name__, *(self.place(x, env) for x in e.args)))
+        value = noise(self.seed, type(e).__name__, *(self.place(x, env) for x in e.args))
+        return Jet.of(abs(value) + 0.1 if isinstance(e, L.Distribution) else value)     # (a probability may stand in a log)
 
     def _Grad(self, e, env):
         return Jet.of(noise(self.seed, "gradient", *(self.place(x, env) for x in e.args[0].atoms(sp.Indexed))))
