@@ -2,14 +2,14 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from rlbook.exact.arguments import log_policy
-from rlbook.exact.enumeration import log_probs, trajectories
-from rlbook.exact.estimates import Moments, returns
-from rlbook.exact.mdp import MDP
+from rlbook.exact.enumeration import log_probs
+from rlbook.exact.estimates import Moments, moments, returns
+from rlbook.exact.mdp import MDP, Trajectories
 from rlbook.exact.values import advantages, occupancies
+from rlbook.exact.weights import discounts
 from rlbook.losses import clipped_surrogate
 
 
@@ -29,8 +29,7 @@ def surrogate(mdp: MDP, logits: Tensor, old_logits: Tensor, epsilon: float = mat
     ratio = (log_policy(mdp, _finite(mdp, "logits", logits, detach=False)) - old).exp()
     judged = advantages(mdp, old_logits)
     loss, _ = clipped_surrogate(ratio.expand_as(judged), judged, epsilon)
-    weight = mdp.gamma ** torch.arange(mdp.horizon + 1, dtype=judged.dtype, device=judged.device)
-    return -(weight[:, None, None] * occupancies(mdp, old_logits) * loss).sum()
+    return -(discounts(mdp)[:, None, None] * occupancies(mdp, old_logits) * loss).sum()
 
 
 def importance_moments(mdp: MDP, logits: Tensor, old_logits: Tensor) -> Moments:
@@ -40,12 +39,13 @@ def importance_moments(mdp: MDP, logits: Tensor, old_logits: Tensor) -> Moments:
 
     Both are tensors of one entry. Raises ValueError as `surrogate` does. Tests hold the mean to `expected_return`.
     """
-    every = trajectories(mdp)
-    old = log_probs(mdp, every, _finite(mdp, "old_logits", old_logits))
-    new = log_probs(mdp, every, _finite(mdp, "logits", logits))
-    weighted = (new - old).exp() * returns(mdp, every)
-    mean = old.exp() @ weighted
-    return Moments(mean[None], (old.exp() @ (weighted - mean).square())[None, None])
+    new = _finite(mdp, "logits", logits)
+
+    def weighted_return(batch: Trajectories, old: Tensor) -> Tensor:
+        ratio = (log_probs(mdp, batch, new) - log_probs(mdp, batch, old)).exp()
+        return (ratio * returns(mdp, batch))[:, None]
+
+    return moments(mdp, _finite(mdp, "old_logits", old_logits), weighted_return)
 
 
 def _finite(mdp: MDP, name: str, logits: Tensor, detach: bool = True) -> Tensor:
