@@ -1,8 +1,8 @@
 """Losses: the negatives of the book's objectives, one number per element, to be minimised.
 
 What takes [..., T+1] and returns the same averages nothing: `aggregate` does that, or the caller, who divides by what the
-equation divides by; `ppo_loss` composes the functions here and divides once. NaN propagates, unless a mask says that an
-element does not count: then it reaches neither the loss nor a gradient.
+equation divides by; `ppo_loss` and `grpo_loss` compose the functions here and divide once. NaN propagates, unless a mask says
+that an element does not count: then it reaches neither the loss nor a gradient.
 """
 
 import math
@@ -18,6 +18,7 @@ __all__ = [
     "aggregate",
     "clipped_surrogate",
     "entropy_from_logits",
+    "grpo_loss",
     "masked_mean",
     "masked_var",
     "masked_whiten",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 LEVELS = ("token", "sequence")
 MODES = ("grpo", "dr_grpo", "dapo", "bnpo")
+SURROGATES = ("clip", "cispo")
 
 
 def policy_gradient_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
@@ -253,6 +255,91 @@ def ppo_loss(
     number = max(logprobs.numel(), 1) if counts is None else counts.sum().clamp(min=1)
     loss = total.sum() / (number if denom is None else _checked_denom(denom))
     return loss, {name: term.detach().sum() / number for name, term in terms.items()}
+
+
+def grpo_loss(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    ref_logprobs: Tensor | None = None,
+    *,
+    beta: float = 0.0,
+    epsilon: float = 0.2,
+    epsilon_high: float | None = None,
+    delta: float | None = None,
+    level: str = "token",
+    surrogate: str = "clip",
+    use_bias_correction_kl: bool = False,
+    mode: str = "grpo",
+    denom: float | Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Minus the objective of GRPO, and of those that change one term of it: DAPO, Dr. GRPO, GSPO, CISPO.
+
+    loss = (1/G) Σ_i (1/|o_i|) Σ_t (L_{i,t} + β k3_{i,t}),  L_{i,t} = −min(r_{i,t} Â_i, clip(r_{i,t}, 1 − ε, 1 + ε) Â_i)
+    (eq-grpo-objective, eq-grpo-clip, eq-grpo-kl)
+
+    Composed of `prob_ratio`, `clipped_surrogate`, `kl_k3` or `kl_loss`, and `aggregate`, which mode and denom go to.
+    epsilon_high, delta: as `clipped_surrogate` (eq-dapo: clip-higher, and mode "dapo"). mode "dr_grpo" is (eq-dr-grpo), with
+    denom the number of sequences × the maximum length. level "sequence": r_{i,t} is s_i(θ) (eq-gspo). With mode "grpo" the
+    mean over |o_i| equal terms is the one term min(s_i Â_i, clip(s_i) Â_i) of the paper; other modes weight it by |o_i|.
+    surrogate "cispo": L_{i,t} = −sg(clip(r_{i,t}, 1 − ε, 1 + ε_high)) Â_i log π_θ(a_t|s_t) (eq-cispo), so that no token loses its
+    gradient; its value is no measure of performance. The paper divides by Σ_i |o_i| (mode "dapo") and sets the lower bound so
+    low that it never binds: epsilon=math.inf. TRL's epsilon_high for CISPO is the upper bound itself, 1 + epsilon_high here.
+    use_bias_correction_kl: k3 is weighted by π_θ/π_old of its token, `kl_loss`, which keeps the gradient that of
+    KL(π_θ‖π_ref); TRL weights by the ratio of its level. With beta = 0 the KL is a metric alone, and may be infinite.
+    Shapes: logprobs, old_logprobs and ref_logprobs [..., T+1], where every leading index is a completion; mask the same, 1 or
+    True where a token counts; advantages [...], one for each completion, or [..., T+1]. Junk where a token does not count
+    reaches neither the loss, nor a metric, nor a gradient; nothing at all is 0. Gradients reach logprobs alone.
+    Returns (loss, metrics): a scalar, and detached scalars, each a mean over the tokens that count here, whatever the mode, 0
+    where none does: policy_loss (L), approx_kl (mean of r − 1 − log r over tokens: k3 of KL(π_old‖π_θ)), kl (the KL term, if
+    ref_logprobs is given), clip_ratio/region_mean (where the clip has taken the gradient away; CISPO: where the weight was
+    cut), and its parts clip_ratio/low_mean (r < 1) and clip_ratio/high_mean (r > 1).
+    Raises ValueError as these functions do, for another surrogate, delta with cispo, beta without ref_logprobs.
+    Source: Shao et al. 2024 (arXiv 2402.03300), eq. 3; DAPO 2503.14476; Dr. GRPO 2503.20783; GSPO 2507.18071; CISPO: MiniMax-M1,
+    2506.13585. All are maximised there. Tests hold it to these objectives, written out, and their gradients.
+    """
+    _check_number("beta", beta, below=math.inf, above=-math.inf)
+    if beta != 0 and ref_logprobs is None:
+        raise ValueError(f"beta = {beta!r} needs ref_logprobs")
+    _check_alike(logprobs=logprobs)
+    if isinstance(advantages, Tensor) and logprobs.dim() > 0 and advantages.shape == logprobs.shape[:-1]:
+        advantages = advantages.unsqueeze(-1).expand_as(logprobs)
+    given = dict(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages)
+    given |= {} if ref_logprobs is None else {"ref_logprobs": ref_logprobs}
+    _check_alike(**given)
+    counts = check_mask(mask, logprobs, "logprobs")
+    x = {name: _select(counts, tensor) for name, tensor in given.items()}  # 0 under the mask, so every term is 0 there
+    ratio = prob_ratio(x["logprobs"], x["old_logprobs"], level, counts)
+    policy, clipped = _surrogate(surrogate, ratio, x["logprobs"], x["advantages"], epsilon, epsilon_high, delta)
+    terms = {"policy_loss": policy, "approx_kl": kl_k3(x["old_logprobs"].detach(), x["logprobs"].detach()),
+             "clip_ratio/low_mean": clipped & (ratio < 1), "clip_ratio/high_mean": clipped & (ratio > 1),
+             "clip_ratio/region_mean": clipped}
+    total = policy
+    if ref_logprobs is not None:
+        new = x["logprobs"] if beta != 0 else x["logprobs"].detach()
+        old = x["old_logprobs"] if use_bias_correction_kl else None
+        terms["kl"] = kl_loss(new, x["ref_logprobs"], old, unbiased_grad=use_bias_correction_kl)
+        total = policy + beta * terms["kl"] if beta != 0 else policy
+    metrics = {name: masked_mean(term.detach().to(policy.dtype), counts) for name, term in terms.items()}
+    return aggregate(total, counts, mode, denom), metrics
+
+
+def _surrogate(
+    surrogate: str, ratio: Tensor, logprobs: Tensor, advantages: Tensor, epsilon: float, high: float | None, delta: float | None
+) -> tuple[Tensor, Tensor]:
+    """The policy's loss per token and where it is clipped: PPO's, or CISPO's, whose clipped weight has no gradient."""
+    if surrogate not in SURROGATES:
+        raise ValueError(f"surrogate must be one of {', '.join(SURROGATES)}, got {surrogate!r}")
+    if surrogate == "clip":
+        return clipped_surrogate(ratio, advantages, epsilon, high, delta)
+    if delta is not None:
+        raise ValueError(f"delta bounds the ratio of surrogate 'clip'; 'cispo' is bounded by epsilon_high, got delta = {delta!r}")
+    high = epsilon if high is None else high
+    _check_number("epsilon", epsilon, least=0)
+    _check_number("epsilon_high", high, least=0)
+    weight = ratio.detach().clamp(1 - epsilon, 1 + high)
+    return policy_gradient_loss(logprobs, weight * advantages), weight != ratio.detach()
 
 
 def _select(counts: Tensor | None, x: Tensor) -> Tensor:

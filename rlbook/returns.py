@@ -2,7 +2,8 @@
 
 Time is the last axis and runs over t = 0..T, so it has T+1 entries; r_t is the reward of the step from s_t to s_{t+1}.
 NaN propagates: a NaN reward makes every earlier return NaN, unless a mask says that it does not count or an episode
-ends in between.
+ends in between. The two functions of groups have no time axis: their last axis is the completions of one prompt, and NaN
+is a reward that is missing.
 """
 
 import math
@@ -11,6 +12,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from rlbook.masked import check_floating, check_mask, masked_mean, masked_var
 from rlbook.scan import HALF, check_like, check_recurrence, check_sequence, describe, loop, reverse_scan, unset
 
 __all__ = [
@@ -18,12 +20,15 @@ __all__ = [
     "check_integer",
     "discounted_returns",
     "gae",
+    "group_advantages",
     "lambda_returns",
     "reverse_scan",
     "rewards_to_go",
+    "rloo_advantages",
     "td_errors",
     "total_returns",
 ]
+SCALES = ("group", "batch", "none")
 
 
 def discounted_returns(rewards: Tensor, discounts: float | Tensor, bootstrap: Tensor | None = None) -> Tensor:
@@ -137,6 +142,63 @@ def lambda_returns(
     return gae(rewards, values, next_values, terminated, truncated, gamma, lam) + values
 
 
+def group_advantages(
+    rewards: Tensor, scale: str = "group", mask: Tensor | None = None, ddof: int = 1, eps: float = 1e-4
+) -> Tensor:
+    """How much better each completion of a prompt is than its group, in units of the group's standard deviation.
+
+    Â_i = (r_i − mean(r)) / (std(r) + ε),  r = (r_1, ..., r_G), the rewards of one prompt's G completions  (eq-grpo-advantage)
+
+    The equation is printed with ddof=0 and eps=0. The defaults are TRL's, ddof 1 and eps 1e-4: Â_i is then smaller by the
+    factor √((G−1)/G), and by std/(std + ε). scale="batch": the mean is the group's and the standard deviation that of all
+    rewards given, whatever their group; "none": divided by 1 (Dr. GRPO). Each row is a group: two rows of equal prompts stay two.
+    NaN is a completion without a score: it counts neither in a mean nor in a standard deviation, and its advantage is 0. The
+    same holds where the mask is 0, whatever stands there. A group whose scores are all equal, or that has one, or none, gets
+    exactly 0 under every scale, eps = 0 included: its least reward is subtracted before anything is averaged. Rewards that
+    ought to be equal and differ in the last digit are not equal: there it is eps that keeps the advantages small.
+    Shapes: rewards [..., G]; mask the same, 1 or True where there is a score (None: all). Returns rewards' shape, without unit
+    ("none": in that of the rewards). float16 and bfloat16 are computed in float32. Differentiable in rewards.
+    Raises ValueError for no last axis or an empty one, integers, a reward that counts and is infinite, a mask of another shape,
+    device or other numbers than 0 and 1, another scale, a ddof that is neither 0 nor 1, eps that is no finite number >= 0.
+    Source: Shao et al. 2024 (arXiv 2402.03300), section 4.1.2; Liu et al. 2025 (arXiv 2503.20783) for "none"; TRL's
+    scale_rewards. Tests hold it to the definition, its invariances, and to 1e4 + {0, 1} in float32.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
+    if ddof not in (0, 1) or isinstance(ddof, bool):
+        raise ValueError(f"ddof must be 0 or 1, got {ddof!r}")
+    if isinstance(eps, bool) or not isinstance(eps, Real) or not 0 <= eps < math.inf:
+        raise ValueError(f"eps must be a finite number >= 0, got {eps!r}")
+    scored = _scored(rewards, mask)
+    shifted, centred = _group_centred(rewards, scored)
+    if scale == "group":
+        variance = masked_var(shifted, scored, -1, ddof).unsqueeze(-1)
+    elif scale == "batch":
+        variance = masked_var(rewards.to(shifted.dtype), scored, None, ddof)
+    else:
+        return centred.to(rewards.dtype)
+    varies = scored & (variance > 0)
+    spread = torch.where(varies, variance, 1.0).sqrt() + eps  # selected before the root, whose slope at 0 is infinite
+    return torch.where(varies, centred / spread, 0.0).to(rewards.dtype)
+
+
+def rloo_advantages(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
+    """How much better each completion of a prompt is than the others of its group, on average.
+
+    Â_i = r_i − (1/(G−1)) Σ_{j≠i} r_j = G/(G−1) · (r_i − mean(r))  (eq-rloo)
+
+    G counts the completions that have a score: NaN, or a mask of 0, means none, and an advantage of 0. One score alone
+    has no others and gets 0; equal scores get exactly 0. Nothing divides by a standard deviation. The reward of a completion
+    is not part of its own baseline, so that the policy gradient is not shrunk by (G−1)/G (eq-grpo-bias).
+    Shapes, NaN, precision and errors as `group_advantages`. Returns rewards' shape, in the unit of the rewards.
+    Source: Kool et al. 2019; Ahmadian et al. 2024 (arXiv 2402.14740), section 2; verl's adv_estimator "rloo".
+    Tests hold it to the sum over the others, written out.
+    """
+    scored = _scored(rewards, mask)
+    number = scored.sum(-1, keepdim=True)
+    return (_group_centred(rewards, scored)[1] * number / (number - 1).clamp(min=1)).to(rewards.dtype)
+
+
 def _td_errors(rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, gamma: float) -> Tensor:
     """`td_errors`, checked. Multiplies by 0 where it may; 0 · NaN is NaN, so otherwise it selects, which takes twice as long."""
     gamma, goes_on = float(gamma), unset(terminated, rewards.dtype)
@@ -158,6 +220,29 @@ def _check_steps(rewards: Tensor, values: Tensor, next_values: Tensor, gamma: fl
     check_like("values", values, rewards, rewards.shape)
     check_like("next_values", next_values, rewards, rewards.shape)
     return [_booleans(name, flag, rewards) for name, flag in flags.items()]
+
+
+def _scored(rewards: Tensor, mask: Tensor | None) -> Tensor:
+    """Where a group's reward is there: counted by the mask and not NaN. An infinite one is an error."""
+    check_floating("rewards", rewards)
+    if rewards.dim() == 0 or rewards.shape[-1] == 0:
+        raise ValueError(f"rewards needs a last axis of completions with at least one, got shape {tuple(rewards.shape)}")
+    scored = ~rewards.isnan()
+    if mask is not None:
+        scored = scored & check_mask(mask, rewards, "rewards")
+    infinite = scored & rewards.isinf()
+    if infinite.any():
+        where = tuple(infinite.nonzero()[0].tolist())
+        raise ValueError(f"rewards must be finite, or NaN where there is no score, got {rewards[where].item()} at {where}")
+    return scored
+
+
+def _group_centred(rewards: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
+    """Rewards less the least of their group, and less the mean of their group; 0 without a score. In float32 at least."""
+    wide = rewards.float() if rewards.dtype in HALF else rewards
+    least = torch.where(scored, wide, math.inf).amin(-1, keepdim=True).detach()
+    shifted = torch.where(scored, wide - least, 0.0)
+    return shifted, torch.where(scored, shifted - masked_mean(shifted, scored, -1).unsqueeze(-1), 0.0)
 
 
 def _counted(rewards: Tensor, mask: Tensor | None, gamma: float) -> Tensor:

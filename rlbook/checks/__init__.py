@@ -19,18 +19,22 @@ from rlbook.checks.gradients import (
     check_temperature_score,
     check_two_action_baseline,
 )
+from rlbook.checks.groups import check_aggregate, check_group, check_microbatch_invariance
 from rlbook.checks.masks import check_padding_invariance
 from rlbook.checks.objectives import check_clip, check_entropy_gradient, check_value_clip
 
 __all__ = [
     "CounterExample",
+    "check_aggregate",
     "check_clip",
     "check_coin_score",
     "check_entropy_gradient",
     "check_gae",
+    "check_group",
     "check_kl",
     "check_kl_gradient",
     "check_lambda_returns",
+    "check_microbatch_invariance",
     "check_padding_invariance",
     "check_policy_gradient_estimate",
     "check_rewards_to_go",
