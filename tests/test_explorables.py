@@ -8,7 +8,8 @@ import torch
 
 from rlbook.derive.cases import Cases
 from rlbook.derive.language import Clip, E, x_, γ, λ
-from rlbook.returns import gae
+from rlbook.derive.tensors import Tensors
+from rlbook.returns import gae, group_advantages, rloo_advantages
 from rlbook.site import explorables
 from tests.derive import test_cases as cases
 
@@ -44,7 +45,7 @@ def test_the_clip_is_the_tree_that_the_regions_prove():
     assert cases.ppo(cases.TRUE["derivative"][0], formulas["slope"].xreplace(same)) == 0
 
 
-@pytest.mark.parametrize("name", ["clip", "kl"])
+@pytest.mark.parametrize("name", ["clip", "kl", "group"])
 def test_a_figure_whose_claim_is_false_is_not_printed(monkeypatch, name):
     made = explorables.EXPLORABLES[name]()
     for number, (by, lhs, rhs) in enumerate(made.claims):
@@ -73,6 +74,19 @@ def test_the_weights_are_the_gradient_of_the_books_gae(at):
     found = [[float(tree.subs({γ: at[0], λ: at[1]})) for tree in formulas[name][1]] for name in ("rewards", "values")]
     for weights, gradient in zip(found, wanted, strict=True):
         assert weights == pytest.approx(gradient.tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["group", "none", "rloo"])
+def test_the_advantages_are_those_of_the_package(kind):
+    rewards = torch.tensor([0.25, 1.0, 0.0, 0.75, 0.5, 0.0, 1.0, 0.25], dtype=torch.float64)
+    formulas = explorables.group().formulas
+    r, mean = formulas["mean"]
+    mean = Tensors(dict(zip(r, rewards, strict=True)))(mean)
+    std = Tensors(dict(zip(formulas["std"][0], [*rewards, mean], strict=True)))(formulas["std"][1])
+    (reward, *given), tree = formulas[kind]
+    found = [Tensors({reward: x, **dict(zip(given, (mean, std), strict=True))})(tree).item() for x in rewards]
+    wanted = rloo_advantages(rewards) if kind == "rloo" else group_advantages(rewards, scale=kind, ddof=0, eps=0.0)
+    assert found == pytest.approx(wanted.tolist(), abs=1e-14)
 
 
 def test_the_claims_of_the_clip_are_decided_in_all_six_regions():

@@ -112,7 +112,54 @@ def gae():
     )
 
 
-EXPLORABLES = {"clip": clip, "kl": kl, "gae": gae}
+GROUP = 8
+
+
+def group():
+    """Mean and standard deviation of the rewards of `GROUP` completions, and what each reward becomes (eq-grpo-advantage).
+
+    Divided by the standard deviation, the mean alone subtracted, or the mean of the others (eq-rloo), which is
+    G/(G − 1) times as much.
+    """
+    import sympy as sp
+
+    from rlbook.derive import advantages as K
+    from rlbook.derive import language as L
+    from rlbook.derive.algebra import Algebra
+
+    reward, average, deviation = sp.symbols("reward mean std", real=True)
+    r = sp.symbols(f"r1:{GROUP + 1}", real=True)
+    rewards = {L.r[i]: x for i, x in enumerate(r, 1)}
+    heads = {K.mean(L.r): average, K.std(L.r): deviation}
+
+    def unrolled(head, i=L.i):
+        return definition(head).xreplace(heads).xreplace({L.G: GROUP, L.i: i}).doit().xreplace(rewards)
+
+    mean, std = unrolled(K.mean(L.r)), unrolled(K.std(L.r))
+    scaled = definition(K.Âg(L.i)).xreplace(heads).xreplace({L.r[L.i]: reward})
+    kinds = {"group": scaled, "none": reward - average, "rloo": sp.Rational(GROUP, GROUP - 1) * (reward - average)}
+
+    def of(kind):
+        return [kinds[kind].xreplace({reward: x, average: mean}) for x in r]
+
+    others = [unrolled(K.Âloo(L.i), i) for i in range(1, GROUP + 1)]
+    squares, by = sp.Add(*[x**2 for x in of("group")]), Algebra()
+    return Explorable(
+        formulas={
+            "mean": (r, mean),
+            "std": ((*r, average), std),
+            **{kind: ((reward, average, deviation), tree) for kind, tree in kinds.items()},
+        },
+        claims=(
+            *((by, sp.Add(*of(kind)), sp.Integer(0)) for kind in kinds),
+            (by, scaled * deviation, kinds["none"]),
+            (by, squares * deviation**2, GROUP * std.xreplace({average: mean}) ** 2),
+            *((by, tree, defined) for tree, defined in zip(of("rloo"), others, strict=True)),
+        ),
+    )
+
+
+EXPLORABLES = {"clip": clip, "kl": kl, "gae": gae, "group": group}
 
 
 # ---------------------------------------------------------------------------------------------- as JavaScript

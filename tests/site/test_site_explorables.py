@@ -1,6 +1,7 @@
 """The figures with sliders in a browser: their numbers, their words, the keyboard, a phone, the night, and no script at all."""
 
 import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import sympy as sp
 import torch
 
 from rlbook.derive.tensors import Tensors
+from rlbook.returns import group_advantages, rloo_advantages
 from rlbook.site import explorables
 from tests.site.conftest import _serve
 from tests.site.small_books import ROOT
@@ -93,6 +95,11 @@ GRIDS = {
     },
     "kl": {"mu": [0.1, 0.5, 1.0, 1.9], "l": [-2.5, -0.3, 0.0, 0.7, 3.0]},
     "gae": {"gamma": [0.8, 0.99, 1.0], "lambda": [0.05, 0.5, 0.95, 1.0]},
+    "group": {
+        **{f"r{i}": [0.0] for i in range(1, 9)},
+        **{"r1": [1.0], "r2": [0.0, 0.25], "r5": [0.5, 1.0], "r8": [0.0, 0.75]},
+        **{"reward": [0.0, 0.25, 1.0], "mean": [0.125, 0.7], "std": [0.01, 0.5]},
+    },
 }
 
 
@@ -175,6 +182,62 @@ def test_gae_at_the_ends_of_lambda(open_page):
     assert "the first 12 carry half" in says.text_content() and "weight 1.000" in says.text_content()
 
 
+ONE_RIGHT, UNEVEN = [1, 0, 0, 0, 0, 0, 0, 0], [0.25, 0.5, 0.25, 0.5, 0.75, 0.5, 0.25, 0.5]
+ADVANTAGES = {
+    "divide by std": lambda rewards: group_advantages(rewards, ddof=0, eps=0.0),
+    "mean only": lambda rewards: group_advantages(rewards, scale="none"),
+    "leave one out (RLOO)": rloo_advantages,
+}
+
+
+def _bars(tab):
+    """What the bars show: each one's height below or above 0, in the unit of the axis."""
+    return tab.evaluate(
+        """() => {
+          const svg = document.querySelector("[data-explorable=group] svg.rl-x-plot");
+          const [zero, two] = ["0", "2"].map((tick) => [...svg.querySelectorAll("text")]
+            .find((text) => text.getAttribute("text-anchor") === "end" && text.textContent === tick).getAttribute("y"));
+          return [...svg.querySelectorAll("rect.rl-x-bar")].map((bar) => {
+            const [y, height] = [Number(bar.getAttribute("y")), Number(bar.getAttribute("height"))];
+            return 2 * (y + 4 < zero - 0.01 ? height : -height) / (zero - two);
+          });
+        }"""
+    )
+
+
+@pytest.mark.parametrize("kind", ADVANTAGES)
+@pytest.mark.parametrize("rewards", [ONE_RIGHT, [1, 1, 1, 1, 0, 0, 0, 0], UNEVEN, [0.75] * 8, [0] * 8])
+def test_the_bars_are_the_advantages_of_the_package(open_page, kind, rewards):
+    tab = open_page()
+    for i, reward in enumerate(rewards, 1):
+        _set(tab, "group", f"r{i}", reward)
+    tab.get_by_label(kind).check()
+    wanted = ADVANTAGES[kind](torch.tensor(rewards, dtype=torch.float64))
+    assert _bars(tab) == pytest.approx(wanted.tolist(), abs=0.01)
+    says = tab.locator("[data-explorable=group] [role=status]").text_content()
+    spread = torch.tensor(rewards, dtype=torch.float64).std(correction=0)
+    numbers = [sum(rewards) / 8, spread, wanted.min(), wanted.max()]
+    if len(set(rewards)) == 1:
+        numbers[2:] = []
+        assert "every advantage is 0" in says and wanted.count_nonzero() == 0
+    said = re.findall(r"(?:Mean|std|from|to) (\u2212?\d\.\d\d)", says)
+    assert [float(text.replace("\u2212", "-")) for text in said] == pytest.approx([float(x) for x in numbers], abs=0.0051)
+
+
+def test_a_group_is_chosen_with_buttons_and_the_keyboard(open_page):
+    tab = open_page()
+    box, says = tab.locator("[data-explorable=group]"), tab.locator("[data-explorable=group] [role=status]")
+    for name, mean in (("none right", "0.00"), ("one right", "0.13"), ("half right", "0.50"), ("all right", "1.00")):
+        box.get_by_role("button", name=name, exact=True).press("Enter")
+        assert f"Mean {mean}" in says.text_content()
+    tab.get_by_label("r₈").press("ArrowLeft")
+    assert "Mean 0.97" in says.text_content() and box.locator("output").last.text_content() == "0.75"
+    box.get_by_role("radio").first.press("ArrowRight")
+    assert box.get_by_role("radio", checked=True).get_attribute("value") == "none"
+    assert "the closer the rewards, the smaller" in says.text_content()
+    assert box.get_by_role("group").inner_text().startswith("advantage:")
+
+
 # ---- the reader ----
 def test_the_keyboard_moves_a_slider_and_the_words_follow(open_page):
     tab = open_page("first")
@@ -204,7 +267,8 @@ def test_it_fits_and_has_ink_by_day_and_by_night(open_page, width):
                              return a.left > b.left - 2 && a.right < b.right + 2 && a.bottom < b.bottom + 2; }))"""
         assert tab.evaluate(inside)
     assert inks[0] != inks[1] and "none" not in inks
-    heights = tab.evaluate("[...document.querySelectorAll('.rl-x-controls input')].map((x) => x.offsetHeight)")
+    hands = "'.rl-x-controls input, .rl-x-choices label, .rl-x-buttons button'"
+    heights = tab.evaluate(f"[...document.querySelectorAll({hands})].map((x) => x.offsetHeight)")
     assert min(heights) >= 30
 
 

@@ -1,12 +1,14 @@
-// Figures with sliders. An explorable is a list of sliders and a function draw(formulas, values) that returns a scene;
-// this file makes the sliders, draws the scene as SVG and writes what it says. `rlExplorables.formulas.<name>` is printed from
+// Figures with sliders. An explorable is a list of sliders, perhaps choices [{name, label, options: [[value, label], ...]}] and
+// buttons [{label, values: {slider: value, ...}}], and a function draw(formulas, values) that returns a scene;
+// this file makes the controls, draws the scene as SVG and writes what it says. `rlExplorables.formulas.<name>` is printed from
 // the checked expressions by rlbook/site/explorables.py. Without JavaScript the page shows the sentence inside the <div>.
 //
-//   scene = { x: {min, max, label}, y: {min, max, label},
+//   scene = { x: {min, max, label, step}, y: {min, max, label},   step: distance of the ticks, chosen here if absent
 //             shade: [{from, to}], shadeLabel,         stripes, and what the legend calls them
 //             corners: [x, ...],                       where a curve may have a kink
 //             curves: [{label, style, of, from, to}],  style: one, two, three; `of` a function of x
 //             dots: [{label, style, points}],          points: [[x, y], ...]
+//             bars: [{label, style, points, width}],   from 0 to y; width in units of x
 //             here: [x, y],                            the point that the sliders choose
 //             says: "text", table: {head, rows} }
 "use strict";
@@ -35,9 +37,9 @@ window.rlExplorables = (function () {
   }
 
   // Round ticks of an axis, about `wanted` of them.
-  function ticks({ min, max }, wanted) {
+  function ticks({ min, max, step: given }, wanted) {
     const rough = (max - min) / wanted, power = 10 ** Math.floor(Math.log10(rough));
-    const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
+    const step = given || power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
     const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9)), out = [];
     for (let k = Math.ceil(min / step - 1e-9); k * step <= max + 1e-9 * step; k++)
       out.push({ at: k * step, text: number(k * step, digits) });
@@ -84,6 +86,11 @@ window.rlExplorables = (function () {
         put("polyline", { class: `rl-x-curve rl-x-${style}`, points: run.join(" ") });
       });
     });
+    (scene.bars || []).forEach(({ style, points, width: wide }) => points.forEach(([a, b]) => {
+      const [low, high] = [inside(Math.min(0, b)), inside(Math.max(0, b))];
+      put("rect", { class: `rl-x-bar rl-x-${style}`, x: px(a - wide / 2), y: py(high),
+        width: px(a + wide / 2) - px(a - wide / 2), height: py(low) - py(high) });
+    }));
     (scene.dots || []).forEach(({ style, points }) => points.forEach(([a, b]) => {
       put("line", { class: `rl-x-curve rl-x-stem rl-x-${style}`, x1: px(a), x2: px(a), y1: py(inside(0)), y2: py(inside(b)) });
       put("circle", { class: `rl-x-dot rl-x-${style}`, cx: px(a), cy: py(inside(b)), r: 3.2 });
@@ -94,6 +101,7 @@ window.rlExplorables = (function () {
   function swatch(style, kind) {
     const svg = shape("svg", { class: "rl-x-swatch", viewBox: "0 0 28 12", width: 28, height: 12, "aria-hidden": "true" });
     if (kind === "shade") svg.append(shape("rect", { class: "rl-x-shade", x: 1, y: 1, width: 26, height: 10 }));
+    else if (kind === "bars") svg.append(shape("rect", { class: `rl-x-bar rl-x-${style}`, x: 8, y: 1, width: 12, height: 10 }));
     else if (kind === "dots") svg.append(shape("circle", { class: `rl-x-dot rl-x-${style}`, cx: 14, cy: 6, r: 3.2 }));
     else svg.append(shape("line", { class: `rl-x-curve rl-x-${style}`, x1: 0, x2: 28, y1: 6, y2: 6 }));
     return svg;
@@ -103,6 +111,7 @@ window.rlExplorables = (function () {
     const entry = (label, ...how) => make("li", {}, swatch(...how), " ", label);
     return [
       ...(scene.curves || []).map(({ label, style }) => entry(label, style, "line")),
+      ...(scene.bars || []).map(({ label, style }) => entry(label, style, "bars")),
       ...(scene.dots || []).map(({ label, style }) => entry(label, style, "dots")),
       ...(scene.shadeLabel ? [entry(scene.shadeLabel, "", "shade")] : []),
     ];
@@ -118,7 +127,8 @@ window.rlExplorables = (function () {
   function mount(host, index) {
     const name = host.dataset.explorable, drawing = drawings[name], values = {};
     if (!drawing || !formulas[name]) return;           // the sentence inside stays
-    const controls = make("div", { class: "rl-x-controls" });
+    const controls = make("div", { class: "rl-x-controls" }), set = {}, above = [];
+    if (drawing.pairs) controls.classList.add("rl-x-pairs");         // two short sliders in a row
     const svg = shape("svg", { class: "rl-x-plot", role: "img", width: "100%" });
     const plot = make("div", {}, svg), key = make("ul", { class: "rl-x-legend" });
     const says = make("p", { class: "rl-x-says", role: "status" }), more = make("div", { class: "rl-x-more" });
@@ -142,11 +152,31 @@ window.rlExplorables = (function () {
       };
       read();
       input.addEventListener("input", () => { read(); draw(); });
+      set[slider] = (to) => { input.value = to; read(); };
       controls.append(make("label", { for: id }, label), input, output);
     });
 
+    (drawing.choices || []).forEach(({ name: choice, label, options }) => {
+      const field = make("fieldset", { class: "rl-x-choices" }, make("legend", {}, label));
+      values[choice] = options[0][0];
+      options.forEach(([value, text]) => {
+        const input = make("input", { type: "radio", name: `rl-x-${name}-${index}-${choice}`, value });
+        input.checked = value === values[choice];
+        input.addEventListener("change", () => { values[choice] = value; draw(); });
+        field.append(make("label", {}, input, " ", text));
+      });
+      above.push(field);
+    });
+    if (drawing.buttons) {
+      above.push(make("div", { class: "rl-x-buttons" }, ...drawing.buttons.map(({ label, values: wanted }) => {
+        const button = make("button", { type: "button" }, label);
+        button.addEventListener("click", () => { Object.entries(wanted).forEach(([slider, to]) => set[slider](to)); draw(); });
+        return button;
+      })));
+    }
+
     const caption = make("figcaption", { id: `rl-x-${name}-${index}` }, drawing.title);
-    host.replaceChildren(make("figure", { "aria-labelledby": caption.id }, caption, controls, plot, key, says, more));
+    host.replaceChildren(make("figure", { "aria-labelledby": caption.id }, caption, ...above, controls, plot, key, says, more));
     host.dataset.ready = "true";
     let width = 0;
     new ResizeObserver(() => {
