@@ -23,7 +23,7 @@ BENCH_VENV := tests/bench/.venv
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --disable-pip-version-check
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
-.PHONY: help book test serve lint refresh experiments mutate-provers bench colab clean distclean
+.PHONY: help book test serve lint refresh experiments base mutate-provers bench colab clean distclean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
@@ -51,6 +51,9 @@ refresh: $(INSTALLED) ## run all notebooks and store their outputs (FILES="book/
 
 experiments: $(INSTALLED) ## run the long experiments again and store their logs in rlbook/data
 	$(PY) -m rlbook.experiments
+
+base: $(INSTALLED) ## train the base model of chapters 11 to 13 again
+	$(PY) -m rlbook.experiments.addition
 
 mutate-provers: $(INSTALLED) ## change the provers' own rules one at a time and count what the tests catch
 	$(PY) -m tests.derive.mutate_provers

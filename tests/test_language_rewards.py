@@ -194,3 +194,51 @@ def test_an_empty_completion_is_scored_at_the_prompts_last_token():
     judge = model()
     got = rewards.score([judge], ["the"], [""], [[]], prompt_ids=[[1, 5]]).total
     torch.testing.assert_close(got, judge.score_rows([[1, 5]]))
+
+
+# ---- which prompt makes a function raise
+
+def raising(rule):
+    """A function that raises KeyError where the rule says so of its prompts, and how many rows each call had."""
+    sizes = []
+
+    def function(prompts, **batch):
+        sizes.append(len(prompts))
+        if rule(prompts):
+            raise KeyError("x")
+        return [1.0] * len(prompts)
+
+    return function, sizes
+
+
+@pytest.mark.parametrize("bad", [0, 3, 6])
+def test_the_prompt_that_raises_is_found_by_halves(bad):
+    prompts = [f"p{k}" for k in range(7)]
+    function, sizes = raising(lambda given: f"p{bad}" in given)
+    with pytest.raises(rewards.RewardError, match=f"function raised KeyError: 'x'; its prompt was 'p{bad}'$") as caught:
+        rewards.score([function], prompts, prompts, [[1]] * 7, columns={"level": list(range(7))})
+    assert isinstance(caught.value, ValueError) and isinstance(caught.value.__cause__, KeyError)
+    assert caught.value.result is None and sum(sizes) <= 7 + 14
+
+
+def test_an_exception_of_no_single_prompt_names_the_first_ones():
+    prompts = [f"p{k}" for k in range(7)]
+    function, _ = raising(lambda given: {"p1", "p5"} <= set(given))
+    with pytest.raises(rewards.RewardError, match=r"it did so for 7 prompts together, the first of them \['p0', 'p1', 'p2'\]"):
+        rewards.score([function], prompts, prompts, [[1]] * 7)
+    calls = []
+
+    def once(prompts, **batch):  # by halves it raises something else, or nothing
+        calls.append(1)
+        raise KeyError("first") if len(calls) == 1 else TypeError("later")
+
+    with pytest.raises(rewards.RewardError, match="once raised KeyError: 'first'; it did so for 7 prompts together"):
+        rewards.score([once], prompts, prompts, [[1]] * 7)
+
+
+def test_what_stops_the_program_is_not_caught():
+    def stop(**batch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score(stop)

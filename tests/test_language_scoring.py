@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rlbook.language import generate, tiny_model, token_logprobs
+from rlbook.language.checkpointing import recompute_layers
 from rlbook.language.scoring import hidden_states
 
 VOCABULARY = 13
@@ -184,3 +185,73 @@ def test_completions_without_prompts_and_rows_longer_than_the_model_are_refused(
     token_logprobs(make_model(max_length=9), prompts, attention, ids, mask)
     with pytest.raises(ValueError, match=r"completion_mask of shape \(3, 0\) counts no token"):
         token_logprobs(make_model(), prompts, attention, ids[:, :0], mask[:, :0])
+
+
+# ---- completions that share a prompt
+
+PROMPT_OF = torch.tensor([2, 0, 2, 1, 0])
+
+
+def shared():
+    """Three prompts of unlike lengths, and five completions of them in no order."""
+    prompt_ids, attention_mask, *_ = batch()
+    ids = torch.randint(3, VOCABULARY, (5, 4), generator=seeded(3))
+    mask = torch.arange(4) < torch.tensor([4, 1, 3, 2, 4])[:, None]
+    return (prompt_ids, attention_mask), (ids, mask.long())
+
+
+def other_models():
+    from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
+
+    size = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    torch.manual_seed(0)
+    yield make_model(num_layers=2)
+    yield make_model(tie_word_embeddings=False)
+    yield GPT2LMHeadModel(GPT2Config(n_positions=40, n_embd=16, n_layer=2, n_head=2, **size)).double()
+    yield MistralForCausalLM(MistralConfig(  # a window shorter than the texts
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, sliding_window=3,
+        max_position_embeddings=40, **size)).double()
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("k", range(4))
+def test_prompts_that_are_shared_are_read_once_and_score_the_same(k, padded):
+    model = list(other_models())[k].eval()
+    prompts, completions = shared()
+    if not padded:
+        prompts = (torch.randint(3, VOCABULARY, (3, 6), generator=seeded(5)), torch.ones(3, 6, dtype=torch.long))
+    weights, found = torch.randn(2, 5, 4, generator=seeded(4), dtype=torch.float64), []
+    for given, rest in ((prompts, {"prompt_of": PROMPT_OF}), ([x[PROMPT_OF] for x in prompts], {})):
+        model.zero_grad()
+        logprobs, entropy = token_logprobs(model, *given, *completions, 0.8, **rest)
+        (weights[0] * logprobs + weights[1] * entropy).sum().backward()
+        found.append((logprobs.detach(), entropy.detach(), *(p.grad.clone() for p in model.parameters())))
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(here, there, rtol=1e-5, atol=1e-6)  # norms and rotations are in float32
+    assert found[0][0][completions[1] == 0].eq(0).all() and found[0][2].abs().max() > 0.01
+
+
+def test_shared_prompts_of_one_token_and_completions_of_one():
+    model = make_model()
+    prompts, ids = (torch.tensor([[1], [5]]), torch.ones(2, 1, dtype=torch.long)), torch.tensor([[4], [8], [2]])
+    own = torch.tensor([1, 0, 1])
+    found = token_logprobs(model, *prompts, ids, torch.ones(3, 1), prompt_of=own)
+    for here, there in zip(found, token_logprobs(model, *(x[own] for x in prompts), ids, torch.ones(3, 1)), strict=True):
+        torch.testing.assert_close(here, there, rtol=1e-10, atol=1e-12)
+
+
+def test_shared_prompts_without_dropout_and_with_layers_computed_again():
+    model = make_model(torch.float32, dropout=0.5).train()
+    prompts, completions = shared()
+    expected = token_logprobs(model, *(x[PROMPT_OF] for x in prompts), *completions)
+    torch.testing.assert_close(token_logprobs(model, *prompts, *completions, prompt_of=PROMPT_OF), expected)
+    found = token_logprobs(recompute_layers(model), *prompts, *completions, prompt_of=PROMPT_OF)
+    assert all(torch.equal(here, there) for here, there in zip(found, expected, strict=True)) and model.training
+
+
+@pytest.mark.parametrize("wrong", [torch.tensor([0, 1, 2, 3, 0]), torch.tensor([0, -1, 2, 1, 0]), torch.tensor([0, 1, 2]),
+                                   torch.tensor([0.0, 1, 2, 1, 0])])
+def test_a_prompt_of_that_does_not_fit_is_refused(wrong):
+    prompts, completions = shared()
+    with pytest.raises(ValueError, match="prompt_of must hold a row of the 3 prompts for each of 5 completions"):
+        token_logprobs(make_model(), *prompts, *completions, prompt_of=wrong)

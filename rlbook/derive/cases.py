@@ -37,19 +37,9 @@ from .definitions import redefined
 from .errors import IllFormed, Undecided
 from .plain import text
 from .printing import latex
+from .ratios import Less
 
 oo = sp.oo
-
-
-class Less(L.Operator):
-    """1[x < y]: one if it is true, else zero."""
-    rank = 59
-
-    def __new__(cls, x, y):
-        return super().__new__(cls, sp.sympify(x), sp.sympify(y))
-
-    def _latex(self, printer):
-        return r"\mathbf{1}[%s < %s]" % tuple(map(printer._print, self.args))
 
 
 # -- the sign of an expression in positive symbols ---------------------------------------------------

@@ -6,6 +6,7 @@
     any_size           finite sets of every size (P)             softmax       the same, one component of a gradient
     any_trajectory     every horizon (P), with the finite MDPs as a second opinion; whole_trajectory: without it
     any_horizon        induction over the steps left (P)         any_sample    independent samples, every sample size (P)
+    any_group          the rewards of a group, every G (P)       pass_fail      the same, where they are 0 or 1
 
 or a prover of one's own, `Induction(...)`, `Cases(...)`, `Gaussian(...)`, `Algebra(...)`, `On(FiniteMDP(...))`.
 """
@@ -13,6 +14,7 @@ import functools
 
 import sympy as sp
 
+from .advantages import rate
 from .carriers import Point
 from .definitions import STANDARD
 from .errors import IllFormed, Refuted, Undecided, describe
@@ -23,6 +25,7 @@ from .paths import Paths
 from .plain import text
 from .printing import latex
 from .ratios import KL, KL_path, KL_reverse, k1, k2, k3, χ2_old, χ2_ref
+from .rewards import Rewards
 from .samples import IID
 from .softmax import Softmax
 from .sums import Sums
@@ -73,6 +76,7 @@ IN_ONE_STATE = b_star, H, KL, KL_reverse, χ2_old, χ2_ref, k1, k2, k3
 any_size, softmax = Sums(unfold=unfoldings(*IN_ONE_STATE)), Softmax(unfold=unfoldings(*IN_ONE_STATE))
 any_sample = IID(unfold=unfoldings(Estimate))
 whole_trajectory = Paths(unfold=unfoldings(KL_path, *IN_ONE_STATE))
+any_group, pass_fail = Rewards(), Rewards(p=rate)       # the rewards of a group: any numbers; 0 or 1 with mean p
 any_horizon = Horizon                                  # any_horizon(given=[claims proved before])
 
 
@@ -106,6 +110,8 @@ def second_opinion(by, lhs, rhs):
     """The largest relative difference of the two sides in two random worlds, read in floating point; None if unreadable."""
     from .worlds import World  # numpy: only where something failed
 
+    if isinstance(by, Rewards):
+        return by.gap(lhs, rhs)
     if isinstance(by, IID):
         random = [World(0, 1, 3, 1, samples=3, zero=by.zero), World(1, 2, 2, 1, samples=2, zero=by.zero)]
     else:
@@ -136,6 +142,8 @@ def decide(where, lhs, rhs, by):
             raise Undecided(f"{where}: {UNDECIDED} {text(left_over)}")
         if isinstance(difference, Witness):
             difference.interior = any(x.args[0].has(P, p, ρ0) for x in (lhs - rhs).atoms(sp.log))
+    elif isinstance(by, Rewards) and (found := by.counterexample(lhs, rhs)) is not None:
+        difference = found
     elif isinstance(by, Sums | Horizon):
         size = second_opinion(by, lhs, rhs)
         if size is None or size < 1e-9:

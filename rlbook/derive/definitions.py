@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from . import advantages as K
+from . import grpo as O
 from . import language as L
+from . import passk as C
 from . import ratios as W
 from . import terms as M
 from .algebra import fresh
@@ -93,6 +96,42 @@ _gain = L.rθ[L.t] * L.Â[L.t]
 _clipped = W.minimum(_law / _old * M.Ahat(L.s_, L.a_), L.Clip(_law / _old, 1 - L.ε, 1 + L.ε) * M.Ahat(L.s_, L.a_))
 _kept = L.Clip(M.v_new, M.v_old - L.ε, M.v_old + L.ε)
 
+_at = O.o[L.i, L.t], O.before(L.i, L.t)                # a token, and what it follows
+_ref_ratio = L.π_ref(*_at) / L.π(*_at)
+
+
+def clipped(x, weight, low=L.ε, high=L.ε):
+    """min(x A, clip(x, 1 - low, 1 + high) A)"""
+    return W.minimum(x * weight, L.Clip(x, 1 - low, 1 + high) * weight)
+
+
+def over_group(each):
+    """Σ_i over the completions of a group."""
+    return L.Σ(each, (L.i, 1, L.G))
+
+
+def over_tokens(each):
+    """Σ_t over the tokens of completion i."""
+    return L.Σ(each, (L.t, 1, O.length(L.i)))
+
+
+_it = O.rit[L.i, L.t], O.Âit[L.i, L.t]
+_per_completion = over_group(over_tokens(clipped(*_it)) / O.length(L.i)) / L.G
+_tokens_of_all = L.Σ(O.length(L.j), (L.j, 1, L.G))
+
+
+def root_mean_square(x, size=L.G):
+    """sqrt(1/G Σ_j x_j²)"""
+    return sp.sqrt(L.Σ(x**2, (L.j, 1, L.G)) / size)
+
+
+def binomial(x):
+    """Σ_k P(K = k) x, of a number K of successes among G, each with probability p."""
+    return L.Σ(sp.binomial(L.G, L.k) * K.rate**L.k * (1 - K.rate)**(L.G - L.k) * x, (L.k, 0, L.G))
+
+
+_centred = L.r[L.i] - K.mean(L.r)
+
 STANDARD = _of(
     Definition(L.R(L.τ), L.Σ(L.γ**L.t * L.r[L.t], (L.t, 0, L.T))),
     Definition(L.J(L.θ), L.E[L.R(L.τ)]),
@@ -164,4 +203,29 @@ STANDARD = _of(
     Definition(M.best(L.a_, L.s_), _ref * L.exp(L.f(L.a_) / L.β) / M.Zβ(L.s_)),
     Definition(M.πo(L.τ), L.Π(L.π(L.a[L.t], L.s[L.t]), (L.t, 0, L.T))),
     Definition(M.πo_ref(L.τ), L.Π(L.π_ref(L.a[L.t], L.s[L.t]), (L.t, 0, L.T))),
+    Definition(O.rit[L.i, L.t], L.π(*_at) / L.π_old(*_at)),
+    Definition(O.kit[L.i, L.t], _ref_ratio - L.log(_ref_ratio) - 1),
+    Definition(O.mit[L.i, L.t], W.Less(0, _it[1]) * W.Less(_it[0], 1 + L.ε) + W.Less(_it[1], 0) * W.Less(1 - L.ε, _it[0])),
+    Definition(O.si[L.i], L.exp(over_tokens(L.log(O.rit[L.i, L.t])) / O.length(L.i))),
+    Definition(O.πoi(L.i), L.Π(L.π(*_at), (L.t, 1, O.length(L.i)))),
+    Definition(O.πoi_old(L.i), L.Π(L.π_old(*_at), (L.t, 1, O.length(L.i)))),
+    Definition(O.Jclip(L.θ), O.E_group[_per_completion]),
+    Definition(O.Jgrpo(L.θ), O.E_group[over_group(
+        over_tokens(clipped(*_it) - L.β * O.kit[L.i, L.t]) / O.length(L.i)) / L.G]),
+    Definition(O.Jrloo(L.θ), O.E_group[over_group(K.Âloo(L.i) * L.log(O.πoi(L.i))) / L.G]),
+    Definition(O.Jdr(L.θ), O.E_group[over_group(over_tokens(clipped(*_it))) / L.G]),
+    Definition(O.Jdapo(L.θ), O.E_group[over_group(over_tokens(clipped(*_it, O.ε_low, O.ε_high))) / _tokens_of_all]),
+    Definition(O.Jgspo(L.θ), O.E_group[over_group(clipped(O.si[L.i], O.Âi[L.i])) / L.G]),
+    Definition(O.Jcispo(L.θ), O.E_group[over_group(over_tokens(
+        L.sg[L.Clip(O.rit[L.i, L.t], 1 - O.ε_low, 1 + O.ε_high)] * O.Âit[L.i, L.t] * L.log(L.π(*_at)))) / _tokens_of_all]),
+    Definition(K.mean(L.r), L.Σ(L.r[L.j], (L.j, 1, L.G)) / L.G),
+    Definition(K.std(L.r), root_mean_square(L.r[L.j] - K.mean(L.r))),
+    Definition(K.std_sample(L.r), root_mean_square(L.r[L.j] - K.mean(L.r), L.G - 1)),
+    Definition(K.Âg(L.i), _centred / K.std(L.r)),
+    Definition(K.Âε(L.i), _centred / (K.std(L.r) + L.ε)),
+    Definition(K.Âs(L.i), _centred / K.std_sample(L.r)),
+    Definition(K.Âloo(L.i), L.r[L.i] - (L.Σ(L.r[L.j], (L.j, 1, L.G)) - L.r[L.i]) / (L.G - 1)),
+    Definition(K.wG(L.G, K.rate), binomial(sp.sqrt(L.k / L.G * (1 - L.k / L.G))) / (K.rate * (1 - K.rate))),
+    Definition(C.pass_k(L.k, L.n, C.right), 1 - sp.binomial(L.n - C.right, L.k) / sp.binomial(L.n, L.k)),
+    Definition(O.overlong(L.x_), L.Clip((O.x_max - O.x_cache - L.x_) / O.x_cache, -1, 0)),
 )

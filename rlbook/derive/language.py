@@ -2,7 +2,7 @@
 
 Every object below is an ordinary sympy expression, so `xreplace`, `preorder_traversal` and therefore
 mutation work on it. Nothing here knows how to compute a value: the *readers* (`mdp`, `sums`, `samples`,
-`horizon`, `induction`, `cases`, `gaussian`, `numeric`, `tensors`, `printing`) give a tree its meaning.
+`horizon`, `induction`, `cases`, `gaussian`, `groups`, `numeric`, `tensors`, `printing`) give a tree its meaning.
 
 Conventions, the text's own: a trajectory is τ = (s_0, a_0, r_0, ..., s_T, a_T, r_T, s_{T+1}); t runs from
 0 to T; r_t = r(s_t, a_t, s_{t+1}); R(τ) = Σ_t γ^t r_t.
@@ -46,7 +46,7 @@ log, exp = sp.log, sp.exp
 # -- named functions ---------------------------------------------------------------------------------
 class Head(sp.Function):
     """A named function of the book. `rank` orders the factors of a product: small ranks are printed first."""
-    tex, rank, bar, up = "", 58, r",\, ", None
+    tex, rank, bar, up, weighs = "", 58, r",\, ", None, True      # weighs: 1/X stands before what it multiplies
 
     @classmethod
     def eval(cls, *args):

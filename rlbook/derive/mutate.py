@@ -268,7 +268,7 @@ def under(definitions, by):
         other = Horizon(definitions=definitions)
         other.lemmas = by.lemmas
         return other
-    if isinstance(by, IID):
+    if isinstance(by, IID) and not hasattr(by, "under"):
         unfold = {head: definitions[head].unfold if head in definitions else tree for head, tree in by.unfold.items()}
         return IID(zero=by.zero, samples=by.samples, variable=by.variable, unfold=unfold)
     if isinstance(by, Sums) and by.unfold and not hasattr(by, "under"):

@@ -10,7 +10,8 @@ from . import language as L
 GREEK = {"gamma": "γ", "lambda": "λ", "alpha": "α", "varepsilon": "ε", "beta": "β", "tau": "τ", "theta": "θ", "delta": "δ",
          "phi": "φ", r"\hat A": "Â", r"R^{\lambda}": "Rλ", r"\delta^{\pi}": "δπ", r"\mathrm{old}": "θ_old",
          r"V_{\mathrm{old}}": "V_old", r"\hat R": "R_",
-         r"r(\theta)": "rθ", r"L^{\mathrm{CLIP}}(\theta)": "Lclip"}
+         r"r(\theta)": "rθ", r"k(\theta)": "kθ", r"s(\theta)": "sθ",
+         r"\varepsilon_{\mathrm{low}}": "ε_low", r"\varepsilon_{\mathrm{high}}": "ε_high", r"L^{\mathrm{CLIP}}(\theta)": "Lclip"}
 HEADS = {L.π: "π", L.π_old: "π_old", L.π_ref: "π_ref", L.q: "p_θ", L.ρ0: "ρ0", L.p: "P", L.reward: "r",
          L.V_togo: "V", L.N_togo: "N", L.U_togo: "U", L.G_togo: "G", L.Â_n: "Â_n"}
 OPERATORS = {L.Grad: "grad", L.Over: "Σ", L.SquaredNorm: "norm2", L.Slope: "slope", L.Shifted: "step", L.At: "at"}
@@ -66,6 +67,9 @@ class Plain(StrPrinter):
 
     def _print_Variance(self, e):
         return self._bracket("Var", e)
+
+    def _print_OverCompletions(self, e):
+        return self._bracket("E_o", e)
 
     def _bracket(self, sign, e):
         body, *given = map(self._print, e.args)

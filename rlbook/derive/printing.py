@@ -10,7 +10,7 @@ from sympy.printing.latex import LatexPrinter
 
 from . import language as L
 
-LETTERS = "TtGNlnkijh"                                 # the order of letters inside an index
+LETTERS = "TtGNlnckijh"                                # the order of letters inside an index
 WIDE = (sp.Sum, sp.Product, L.Operator)                # what a factor may not swallow: printed last
 
 
@@ -27,6 +27,8 @@ def rank(e):
         return 1 if e == sp.pi else 2                  # 2 π e
     if isinstance(e, sp.Pow):
         return rank(e.base)
+    if isinstance(e, sp.binomial):
+        return 2 if e.args[0].is_Symbol else 2.5       # C(n, c) before C(n - c, k)
     if isinstance(e, sp.Symbol):
         return 3 if e.is_integer else 5
     if isinstance(e, L.Clip):
@@ -39,12 +41,14 @@ def rank(e):
         return 30
     if e.is_Mul:
         return 1 + max(map(rank, e.args))              # (γ λ)^l after γ
+    if is_count(e):
+        return 4                                       # (G - 1) / G before what it multiplies
     if isinstance(e, sp.Add):
         return 7 if is_scalar(e) and not e.is_integer else 64 if all(x.has(L.Grad, L.u) for x in e.args) else 65
-    if isinstance(e, sp.Indexed) and e.base == L.rθ:
+    if isinstance(e, sp.Indexed) and e.base.label.name in (r"r(\theta)", r"s(\theta)"):
         return 39                                      # r_t(θ) before the score, and before the advantage that it weighs
     if isinstance(e, (sp.Indexed, sp.KroneckerDelta)):
-        return 40 if isinstance(e, sp.Indexed) and e.base == L.u else 59     # a score stands before what it weighs
+        return 40 if isinstance(e, sp.Indexed) and e.base.label.name == "u" else 59     # a score stands before what it weighs
     return getattr(e, "rank", 58)
 
 
@@ -52,6 +56,11 @@ def is_scalar(e):
     """Is this built from numbers and symbols that are no indices, such as γ, 1 - λ or (γ λ)^l?"""
     e = e.base if isinstance(e, sp.Pow) else e
     return e.is_Number or e.is_Symbol and not e.is_integer or (e.is_Add or e.is_Mul) and all(map(is_scalar, e.args))
+
+
+def is_count(e):
+    """Is this a sum such as G - 1 or N + 2, of a sample's size and numbers?"""
+    return isinstance(e, sp.Add) and e.free_symbols <= {L.G, L.N}
 
 
 def is_index(e):
@@ -99,7 +108,7 @@ class Printer(LatexPrinter):
             body = -e
             return "-" + (self._wrap(body) if body.is_Add else self._print(body))
         above, below = [], []
-        for x in sp.Mul.make_args(e):
+        for x in self._one_root(sp.Mul.make_args(e)):
             base, power = x.as_base_exp()
             if x.is_Rational and not x.is_Integer:
                 above += [sp.Integer(x.p)] if x.p != 1 else []
@@ -110,13 +119,17 @@ class Printer(LatexPrinter):
                 above.append(x)
         above.sort(key=lambda x: (rank(x), str(x).lower()))
         wide = [x for x in above if self._is_wide(x)]
-        ratio = wide and (isinstance(wide[0], L.Variance | L.VarianceUnder) or any(map(self._is_wide, below)))
+        below_is_wide = any(self._is_wide(x) and not self._is_count(x) for x in below)
+        ratio = wide and (isinstance(wide[0], L.Variance | L.VarianceUnder) or below_is_wide)
         if len(wide) == 1 and above == wide and below and ratio:
             wide = []                                  # Var[X] / N, E[X] / E[Y]
         small = [x for x in above if x not in wide]
         after = []
-        if any(isinstance(x, L.Head) for x in below):   # π/π_old stays a ratio; what it weighs comes after it
+        if any(isinstance(x, L.Head) and x.weighs for x in below):   # π/π_old stays a ratio; what it weighs comes after it
             after, small = [x for x in small if rank(x) > 50], [x for x in small if rank(x) <= 50]
+        elif any(map(is_count, (*small, *below))) and all(x.free_symbols <= {L.G, L.N} for x in below):
+            after = [x for x in small if x.free_symbols - {L.G, L.N}]
+            small = [x for x in small if x not in after]
         front = self._fraction(small, below) if below else self._sequence(small)
         middle = self._sequence(after)
         tail = [x for x in small if wide and rank(x) > max(map(rank, wide))]
@@ -126,6 +139,21 @@ class Printer(LatexPrinter):
             tail = []
         back = r" \, ".join(self._factor(x, last=x is wide[-1] and not tail) for x in wide)
         return r" \, ".join(part for part in (front, middle, back, self._sequence(tail)) if part) or "1"
+
+    @staticmethod
+    def _one_root(factors):
+        """The factors, where two or more square roots are one: sqrt(Σ) / sqrt(G) is sqrt(Σ / G)."""
+        roots = [x for x in factors if abs(x.as_base_exp()[1]) == sp.Rational(1, 2)]
+        if len(roots) < 2:
+            return factors
+        way = next((x.exp for x in roots if x.has(sp.Sum)), max(x.exp for x in roots))
+        inside = sp.Mul(*[sp.Pow(x.base, x.exp / way) for x in roots], evaluate=False)
+        return [x for x in factors if x not in roots] + [sp.Pow(inside, way, evaluate=False)]
+
+    @staticmethod
+    def _is_count(x):
+        """Is this a number of things, such as Σ_i |o_i|?"""
+        return isinstance(x, sp.Sum) and bool(x.args[0].is_integer)
 
     @staticmethod
     def _is_wide(x):
@@ -179,11 +207,18 @@ class Printer(LatexPrinter):
         body = r"\log " + (self._print(x) if plain else self._wrap(x))
         return body if exp is None else r"\left(%s\right)^{%s}" % (body, exp)
 
+    def _print_asin(self, e, exp=None):
+        body = r"\arcsin " + (self._print(e.args[0]) if e.args[0].is_Symbol or e.args[0].is_Pow else self._wrap(e.args[0]))
+        return body if exp is None else r"\left(%s\right)^{%s}" % (body, exp)
+
     @staticmethod
     def _is_ratio(x):
         return x.is_Mul and any(is_below(y.as_base_exp()[1]) for y in x.args)
 
     def _print_exp(self, e, exp=None):
+        if e.args[0].has(sp.Sum):
+            body = r"\exp\left(%s\right)" % self._print(e.args[0])
+            return body if exp is None else r"\left(%s\right)^{%s}" % (body, exp)
         above, below = sp.fraction(e.args[0])
         plain = below != 1 and not above.is_Add and not below.is_Add and not below.is_Mul
         body = "e^{%s / %s}" % (self._print(above), self._print(below)) if plain else "e^{%s}" % self._print(e.args[0])
@@ -257,7 +292,8 @@ class Printer(LatexPrinter):
     def _under(self, sign, e):
         body, law = e.args
         x, *given = map(self._print, law.args)
-        source = x + r"\sim " + law.tex + (r"(\cdot \mid %s)" % ", ".join(given) if given else "")
+        given = (r"(\cdot \mid %s)" if law.bar == L.MID else "(%s)") % ", ".join(given) if given else ""
+        source = x + r"\sim " + law.tex + given
         return sign % source + r"\!\left[ %s \right]" % self._print(body)
 
     def _print_Over(self, e):

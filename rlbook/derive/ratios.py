@@ -7,14 +7,15 @@
     KL(s_), KL_reverse(s_)      KL(π || π_ref) and KL(π_ref || π) in one state
     χ2_old(s_), χ2_ref(s_)      χ²(π || π_old) and χ²(π || π_ref) in one state
     KL_path(θ)                  KL of the distributions of whole trajectories
+    Less(x, y)                  1[x < y]: one if it is true, else zero
     k1(z_), k2(z_), k3(z_)      Schulman's estimators, functions of the ratio z = π_ref / π
 """
 import sympy as sp
 
 from . import language as L
 
-__all__ = ["KL", "KL_path", "KL_reverse", "LCLIP", "Lold", "P_old", "P_ref", "k1", "k2", "k3", "maximum", "minimum", "z_", "μ",
-           "χ2_old", "χ2_ref"]
+__all__ = ["KL", "KL_path", "KL_reverse", "LCLIP", "Less", "Lold", "P_old", "P_ref", "k1", "k2", "k3", "maximum", "minimum", "z_",
+           "μ", "χ2_old", "χ2_ref"]
 
 z_ = sp.Symbol("z", positive=True)                     # a ratio of two probabilities, any positive number
 μ = sp.Symbol("mu", positive=True)                     # the mean of a normal distribution
@@ -28,6 +29,17 @@ def minimum(*args):
 def maximum(*args):
     """max(x, y, ...), in the order in which it is written."""
     return sp.Max(*args, evaluate=False)
+
+
+class Less(L.Operator):
+    """1[x < y]: one if it is true, else zero."""
+    rank = 59
+
+    def __new__(cls, x, y):
+        return super().__new__(cls, sp.sympify(x), sp.sympify(y))
+
+    def _latex(self, printer):
+        return r"\mathbf{1}[%s < %s]" % tuple(map(printer._print, self.args))
 
 
 class OfRatio(L.Head):

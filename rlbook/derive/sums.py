@@ -31,7 +31,7 @@ from .errors import IllFormed, Undecided
 Term = namedtuple("Term", "coefficient bound powers")  # a number, the bound variables, {base: exponent}
 
 SETS = {"a": "actions", "b": "actions", "s": "states", "s'": "states", "x": "outcomes", "tau": "trajectories",
-        "v": "tokens", "y": "tokens"}
+        "v": "tokens", "y": "tokens", "o": "actions", "q": "states"}       # one prompt, one completion of it: a bandit
 SIZES = {"actions": r"|\mathcal{A}|", "states": r"|\mathcal{S}|", "outcomes": r"|\mathcal{X}|", "trajectories": r"|\mathcal{T}|",
          "tokens": r"|\mathcal{V}|"}
 ON_POLICY = (L.J, L.V, L.Q, L.A, L.ToGo, L.Estimate, L.Ascent, L.e, L.b_star, L.g_return, L.g_togo, L.g_past,
@@ -322,11 +322,11 @@ class Sums:
             return other.name == x.name
         return isinstance(other, sp.Symbol) and x.name in SIZES and SETS.get(other.name.rstrip("0123456789")) == x.name
 
-    @staticmethod
-    def pick(x, delta, term):
+    @classmethod
+    def pick(cls, x, delta, term):
         """Σ_x 1[x = y] F(x) = F(y)."""
         other = next(y for y in delta.args if y != x)
-        if not Sums.same_set(x, other):
+        if not cls.same_set(x, other):
             raise IllFormed(f"{delta} compares elements of two sets")
         if any(binds(base, other) for base in term.powers if base.has(x)):
             raise Undecided(f"{other} is bound inside what it would replace: rename it")

@@ -16,6 +16,7 @@ An index off a tensor is an error: torch would count from the end. Sums are plai
 torch's, and so are their derivatives where two arguments are equal. This is the only file of `derive` that needs
 torch, and nothing in `derive` imports it.
 """
+import math
 from functools import singledispatchmethod
 
 import sympy as sp
@@ -96,6 +97,14 @@ class Tensors:
     @read.register
     def _(self, e: sp.exp, env):
         return torch.exp(self.tensor(self.read(e.args[0], env)))
+
+    @read.register
+    def _(self, e: sp.asin, env):
+        return torch.asin(self.tensor(self.read(e.args[0], env)))
+
+    @read.register
+    def _(self, e: sp.binomial, env):
+        return self.tensor(float(math.comb(*(self.whole(x, env) for x in e.args))))
 
     @read.register
     def _(self, e: sp.Min, env):

@@ -12,7 +12,7 @@ from .jets import Jet, noise, table
 from .numeric import Place, Reader, counts_samples
 from .terms import actions
 
-SETS, OUTCOMES, TOLERANCE = ("a", "b", "s", "s'", "x"), 4, 1e-9
+SETS, OUTCOMES, TOLERANCE = ("a", "b", "s", "s'", "x", "o", "q"), 4, 1e-9
 
 
 class World(Reader):
@@ -33,7 +33,7 @@ class World(Reader):
         self._laws, self._chances, self._memo, self._digits = {}, {}, {}, None
 
     def domain(self, x):
-        sizes = {"a": self.A, "b": self.A, "s": self.S, "s'": self.S, "x": OUTCOMES}
+        sizes = {"a": self.A, "b": self.A, "o": self.A, "s": self.S, "s'": self.S, "q": self.S, "x": OUTCOMES}
         letter = x.name.rstrip("0123456789")
         if letter not in sizes:
             raise IllFormed(f"{x} ranges over no set")

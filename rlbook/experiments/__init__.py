@@ -26,7 +26,18 @@ def experiment(function: Callable[[], dict]) -> Callable[[], dict]:
 
 def names() -> list[str]:
     """The names of all experiments."""
-    from rlbook.experiments import cartpole, overoptimization, ppo, ppo_details, ppo_published  # noqa: F401  (they register)
+    from rlbook.experiments import (  # noqa: F401  (they register)
+        addition,
+        cartpole,
+        cost,
+        overoptimization,
+        ppo,
+        ppo_against_grpo,
+        ppo_details,
+        ppo_published,
+        qwen_size,
+        variants,
+    )
 
     return sorted(EXPERIMENTS)
 

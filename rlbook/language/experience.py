@@ -1,4 +1,4 @@
-"""What PPO learns from in one step: completions sampled and scored, with the reference, the critic and the advantages."""
+"""Completions sampled and scored; and what PPO learns from in one step: these with reference, critic and advantages."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from rlbook.kl import kl_k1
+from rlbook.language.distributed import gather, own_rows
 from rlbook.language.policy import Policy
 from rlbook.language.prompts import Prompts
 from rlbook.language.rewards import Scores, score
 from rlbook.language.sampling import generate
 from rlbook.language.scalar import ScalarModel
 from rlbook.language.scoring import token_logprobs
-from rlbook.language.tokenizer import decode, encode_prompts
+from rlbook.language.tokenizer import decode, encode_prompts, real_tokens
 from rlbook.masked import masked_mean, masked_var, masked_whiten
 from rlbook.returns import gae
 from rlbook.tokens import shaped_rewards
@@ -51,17 +52,31 @@ class Batch(NamedTuple):
         return Batch(*(values[places.to(values.device)] for values in self))
 
 
-def sample(policy: Policy, reward_funcs: Sequence[Callable], prompts: Prompts, config, generator: torch.Generator) -> Samples:
-    """One completion of each prompt and its scores."""
+def sample(
+    policy: Policy, reward_funcs: Sequence[Callable], prompts: Prompts, config, generator: torch.Generator,
+    num_generations: int = 1,
+) -> Samples:
+    """num_generations completions of each prompt, neighbouring rows, and their scores. Every prompt is read once."""
     tokenizer = policy.tokenizer
     prompt_ids, prompt_mask = (x.to(policy.device) for x in encode_prompts(tokenizer, prompts.prompts))
     ids, mask, logprobs = generate(policy.model, prompt_ids, prompt_mask, config.max_completion_length, config.temperature,
-                                   generator, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    rows = [row[keep.bool()].tolist() for row, keep in zip(ids, mask, strict=True)]
-    own = [row[keep.bool()].tolist() for row, keep in zip(prompt_ids, prompt_mask, strict=True)]
-    answers = as_answers(prompts.prompts, decode(tokenizer, ids, mask))
-    scores = score(reward_funcs, prompts.prompts, answers, rows, prompts.columns, config.reward_weights, own)
+                                   beside(policy.device, generator), num_generations, tokenizer.eos_token_id,
+                                   tokenizer.pad_token_id)
+    repeated = prompts.rows([i for i in range(len(prompts.prompts)) for _ in range(num_generations)])
+    prompt_ids, prompt_mask = (x.repeat_interleave(num_generations, 0) for x in (prompt_ids, prompt_mask))
+    answers = as_answers(repeated.prompts, decode(tokenizer, ids, mask))
+    scores = score(reward_funcs, repeated.prompts, answers, real_tokens(ids, mask), repeated.columns, config.reward_weights,
+                   real_tokens(prompt_ids, prompt_mask))
     return Samples(prompt_ids, prompt_mask, ids, mask, logprobs, scores)
+
+
+def beside(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """A generator that can be drawn from where the logits are: the one given, on a CPU; elsewhere a new one seeded from it, so
+    that the state of the one given is all that a run has to keep."""
+    if generator.device.type == device.type:
+        return generator
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.Generator(device).manual_seed(seed)
 
 
 def as_answers(prompts: list, texts: list[str]) -> list:
@@ -89,7 +104,9 @@ def judge(samples: Samples, ref: Policy, critic: ScalarModel, config, eos_token_
         total = total - config.missing_eos_penalty * (~ended).to(total.dtype)
     learn = mask.bool() & ~total.isnan().unsqueeze(-1)
     advantages, returns = advantages_and_returns(total.nan_to_num(0.0), kl, values, mask, config)
-    weights = masked_whiten(advantages, learn) if config.whiten_advantages else torch.where(learn, advantages, 0.0)
+    weights = torch.where(learn, advantages, 0.0)
+    if config.whiten_advantages:  # over the tokens of all ranks
+        weights = own_rows(masked_whiten(gather(advantages), gather(learn)))[:, :mask.shape[1]]
     return Batch(*tokens, learn, logprobs, ref_logprobs, values, weights, returns), kl
 
 

@@ -1,26 +1,27 @@
 """Proximal policy optimization of a language model, in one readable loop."""
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from rlbook.language import distributed
 from rlbook.language.config import PPOConfig
 from rlbook.language.experience import Batch, judge, metrics_of, sample
 from rlbook.language.policy import Policy
 from rlbook.language.prompts import as_prompts, check_lengths
-from rlbook.language.result import Result, begin, check_config, continued
+from rlbook.language.result import Result, begin, check_config, continued, resumable
 from rlbook.language.rewards import check_functions, check_weights
 from rlbook.language.scalar import ScalarModel
 from rlbook.language.scoring import token_logprobs
+from rlbook.language.updates import check_finite, check_shares, mean_metrics, minibatches
 from rlbook.losses import clipped_surrogate, masked_mean, ppo_loss, prob_ratio
 
 UPDATE_METRICS = {"policy_loss": "policy_loss", "value_loss": "value_loss", "entropy": "entropy", "approx_kl": "approx_kl",
-                  "clipfrac": "clip_ratio/region_mean"}
+                  "clipfrac": "clip_ratio/region_mean", "clip_ratio/low_mean": "clip_ratio/low_mean",
+                  "clip_ratio/high_mean": "clip_ratio/high_mean", "grad_norm": "grad_norm"}
 
 
 def ppo(
@@ -52,13 +53,17 @@ def ppo(
     approx_kl, clip_ratio/{region_mean, low_mean, high_mean} and grad_norm (the policy's, before it is clipped), means over
     the step's updates; explained_variance of the critic before them, 0 where all returns are equal;
     completions/{mean_length, clipped_ratio} (share without EOS); num_tokens, of prompts and completions so far.
+    Under torchrun it is one run of all processes (`rlbook.language.distributed`): batch_size counts the completions of all,
+    each samples, scores and learns from its part; parameters and history are the same on all. Each calls ppo, and save.
     Raises ValueError for prompts as `as_prompts` and `check_lengths` do, a vocabulary that policy, reference, critic and
-    reward models do not share, a `resume` with other settings, float16 parameters, rewards as `score` does, and for losses
-    or parameters that are not finite after a step, which is then not recorded.
+    reward models do not share, a `resume` with other settings, float16 parameters, and for losses or parameters that are
+    not finite after a step, which is then not recorded; RewardError, a ValueError, for rewards as `score` does: its `result`
+    is the run up to the last complete step, and `resume=error.result` goes on from there, bit for bit.
     """
-    config = check_config(PPOConfig() if config is None else config)
+    config = check_config(PPOConfig() if config is None else config, PPOConfig)
     functions, prompts = check_functions(reward_funcs), as_prompts(prompts)
     check_weights(functions, config.reward_weights)
+    check_shares(config, config.batch_size)
     started = time.perf_counter()
     if resume is None:
         run = begin(policy, config, ref, critic, functions)
@@ -66,18 +71,20 @@ def ppo(
         run = continued(policy, config, ref, critic, functions, resume)
     check_lengths(prompts, run.policy.model, run.policy.tokenizer, config.max_completion_length)
     before = run.seconds
-    for step in tqdm(range(run.steps, config.max_steps), desc="ppo"):
+    for step in distributed.progress(range(run.steps, config.max_steps), "ppo"):
         drawn = prompts.draw(config.batch_size, config.seed, step)
-        samples = sample(run.policy, functions, drawn, config, run.generator)
+        with resumable(run):
+            samples = sample(run.policy, functions, drawn, config, run.generator)
         batch, kl = judge(samples, run.ref, run.critic, config, run.policy.tokenizer.eos_token_id)
         learned = ppo_step(run.policy, run.critic, run.optimizer, batch, config, run.generator)
+        samples, batch, kl = distributed.gather((samples, batch, kl))  # of all ranks, as is what is recorded
         tokens = int(samples.prompt_mask.sum() + samples.completion_mask.sum())
         metrics = {**metrics_of(samples, batch, kl, run.policy.tokenizer.eos_token_id), **learned,
                    "num_tokens": run.history.get("num_tokens", [0])[-1] + tokens}
         check_finite(run, metrics)
         run.record(metrics)
         run.seconds = before + time.perf_counter() - started
-        if callback is not None and callback(run) is True:
+        if distributed.any_rank(callback is not None and callback(run) is True):
             break
     return run
 
@@ -91,7 +98,7 @@ def ppo_step(policy, critic, optimizer, batch, config, generator):
     found = []
     for rows in minibatches(batch, config, generator):
         # one divisor for the whole minibatch, however it is split
-        tokens = batch.mask[rows].sum()
+        tokens = distributed.sum_over_ranks(batch.mask[rows].sum())
         optimizer.zero_grad()
         for part in rows.split(config.micro_batch_size or len(rows)):
             x = batch.rows(part)
@@ -113,20 +120,13 @@ def ppo_step(policy, critic, optimizer, batch, config, generator):
             loss.backward()
             terms |= clipped_sides(logprobs, x, config)
             found.append((x.mask.sum().item() / tokens.item(), terms))
+        # of all processes, whose rows together are the minibatch
+        distributed.add_gradients(
+            [*policy.model.parameters(), *critic.parameters()])
         norm = clip_gradients(policy, critic, config.max_grad_norm)
-        found.append((1, {"grad_norm": norm}))
+        found.append((1 / distributed.world()[1], {"grad_norm": norm}))
         optimizer.step()
     return means(found)
-
-
-def minibatches(batch: Batch, config: PPOConfig, generator: torch.Generator) -> Iterator[Tensor]:
-    """Places of the rows of each minibatch, in a new random order every epoch; none without a scored completion."""
-    scored, count = batch.mask.any(-1).cpu(), len(batch.mask)
-    for _ in range(config.num_ppo_epochs):
-        order = torch.randperm(count, generator=generator)
-        for rows in order.split(count // config.num_mini_batches):
-            if scored[rows].any():
-                yield rows
 
 
 @torch.no_grad()
@@ -144,29 +144,6 @@ def clip_gradients(policy: Policy, critic: ScalarModel, most: float) -> Tensor:
     return torch.nn.utils.clip_grad_norm_(policy.model.parameters(), most)
 
 
-def check_finite(run: Result, metrics: dict[str, float]) -> None:
-    """Raise ValueError unless the metrics of a step and the parameters after it are finite.
-
-    NaN is right for the mean of no rewards, and for all that is learned in a step in which nothing was scored.
-    """
-    unscored = math.isnan(metrics["reward"])
-    empty = {name for name in metrics if name.startswith("reward") or unscored and name not in ("kl", "objective/kl")}
-    bad = {name: value for name, value in metrics.items()
-           if not math.isfinite(value) and not (math.isnan(value) and name in empty)}
-    for name, model in (("policy", run.policy.model), ("critic", run.critic)):
-        if not all(parameter.isfinite().all() for parameter in model.parameters()):
-            bad[f"parameters of the {name}"] = math.nan
-    if bad:
-        raise ValueError(f"the losses are not finite in step {run.steps + 1}: {bad}; a smaller learning_rate, "
-                         "critic_learning_rate or max_grad_norm keeps the parameters from growing without limit, and smaller "
-                         "rewards keep the critic's loss in the range of float32")
-
-
 def means(found: list[tuple[float, dict[str, Tensor]]]) -> dict[str, float]:
-    """Mean of each metric over the minibatches, from (share of its minibatch, metrics of a part); NaN for no minibatch."""
-    steps = sum("grad_norm" in terms for _, terms in found)
-    total = {name: 0.0 for name in (*UPDATE_METRICS, "clip_ratio/low_mean", "clip_ratio/high_mean", "grad_norm")}
-    for share, terms in found:
-        for name in total.keys() & terms.keys():
-            total[name] += share * float(terms[name]) / steps
-    return {UPDATE_METRICS.get(name, name): value if steps else float("nan") for name, value in total.items()}
+    """`mean_metrics` of those of PPO."""
+    return mean_metrics(found, UPDATE_METRICS)

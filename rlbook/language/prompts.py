@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rlbook.language.distributed import own_rows
 from rlbook.language.model import check_prompts
 from rlbook.language.rewards import check_batch
 from rlbook.language.tokenizer import encode_prompts
@@ -19,19 +20,24 @@ class Prompts:
     prompts: list
     columns: dict[str, list]
 
-    def draw(self, count: int, seed: int, step: int) -> "Prompts":
+    def draw(self, count: int, seed: int, step: int, attempt: int = 0) -> "Prompts":
         """The prompts of a step: the next `count` of an endless series of random orders of all N.
 
         Every prompt comes once before any comes again. The order depends on seed and step alone, so that a resumed run
-        goes on with the prompts it would have got.
+        goes on with the prompts it would have got. attempt 1, 2, ...: the same of further series, each in orders of its own.
+        Of several processes each gets its own part of the `count`.
         """
         places = range(step * count, (step + 1) * count)
         n, orders = len(self.prompts), {}
         for turn in {place // n for place in places}:
-            own = np.random.SeedSequence([seed, turn]).generate_state(1)[0]
+            entropy = [seed, turn, attempt] if attempt else [seed, turn]
+            own = np.random.SeedSequence(entropy).generate_state(1)[0]
             orders[turn] = torch.randperm(n, generator=torch.Generator().manual_seed(int(own))).tolist()
-        chosen = [orders[place // n][place % n] for place in places]
-        return Prompts([self.prompts[i] for i in chosen], {k: [v[i] for i in chosen] for k, v in self.columns.items()})
+        return self.rows([orders[place // n][place % n] for place in own_rows(places)])
+
+    def rows(self, places: Sequence[int]) -> "Prompts":
+        """The prompts at these places."""
+        return Prompts([self.prompts[i] for i in places], {k: [v[i] for i in places] for k, v in self.columns.items()})
 
 
 def as_prompts(prompts: Sequence | Mapping) -> Prompts:

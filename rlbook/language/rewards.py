@@ -21,6 +21,13 @@ from rlbook.language.scalar import ScalarModel
 RESERVED = ("prompts", "completions", "completion_ids")
 
 
+class RewardError(ValueError):
+    """What a reward function must not do. Raised during a run, `result` is the run up to its last complete step: given as
+    `resume` to `ppo` or `grpo` it goes on, bit for bit as if nothing had happened, once the function is repaired."""
+
+    result = None
+
+
 class Scores(NamedTuple):
     """total [B]: the weighted sum, NaN where unscored; each {name: [B]}: what every function gave, before its weight."""
 
@@ -42,10 +49,11 @@ def score(
     The sum runs over the functions that scored the completion; where none with a weight other than 0 did, the total is
     NaN, which here means unscored and nothing else. A weight of 0 only records a function. A `ScalarModel` scores the
     tokens themselves, prompt_ids + completion_ids, for which it must share the policy's vocabulary.
-    Raises ValueError, naming the function, for lists of other lengths than prompts, a wrong number or type of rewards (a
-    set, a mapping or bytes are no list), inf, a number too large for float32 and a NaN that the function returned itself
-    (None is how it says unscored), each with the prompt; for an exception inside it, which is chained; for columns named as
-    TRL's own; for weights that do not fit the functions, and sums too large for float32.
+    Raises RewardError, a ValueError, naming the function, for a wrong number or type of rewards (a set, a mapping or bytes
+    are no list), inf, a number too large for float32 and a NaN that the function returned itself (None is how it says
+    unscored), each with the prompt; for an exception inside it, which is chained, with the prompt that causes it if parts of
+    the batch, given again, show which it is; for sums too large for float32. ValueError for lists of other lengths than
+    prompts, columns named as TRL's own, and weights that do not fit the functions.
     Source: TRL's GRPOTrainer, whose sum of nothing but None is 0. Tests hold it to sums by hand.
     """
     columns = {} if columns is None else columns
@@ -62,12 +70,12 @@ def score(
 
 def weighted_sum(rewards: Tensor, weights: list[float]) -> Tensor:
     """Σ_k w_k r_k of rewards [K, B] over the functions that scored, NaN where none of weight other than 0 did. Raises
-    ValueError for a sum that float32 cannot hold."""
+    RewardError for a sum that float32 cannot hold."""
     column = torch.tensor(weights, dtype=rewards.dtype).unsqueeze(-1)
     scored = ~rewards.isnan()
     total = torch.where(scored, column * rewards, 0.0).sum(0)
     if not total.isfinite().all():
-        raise ValueError(f"the sum of the rewards, weighted by {weights}, is not finite in float32: {total.tolist()!r:.80}")
+        raise RewardError(f"the sum of the rewards, weighted by {weights}, is not finite in float32: {total.tolist()!r:.80}")
     return torch.where((scored & (column != 0)).any(0), total, math.nan)
 
 
@@ -75,18 +83,47 @@ def function_scores(
     name: str, function: Callable, prompts: list, completions: list, completion_ids: list, columns: dict
 ) -> Tensor:
     """What one function gives, [B], NaN for None."""
-    # copies, so that a function that sorts or edits its lists changes nothing for the next one
     batch = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
     try:
-        rewards = function(**{key: list(values) for key, values in batch.items()})
+        rewards = call(function, batch)
     except Exception as error:
-        raise ValueError(f"reward function {name} raised {type(error).__name__}: {error}") from error
+        cause = culprit(function, batch, type(error))
+        raise RewardError(f"reward function {name} raised {type(error).__name__}: {error}; {cause}") from error
     unordered = isinstance(rewards, str | bytes | bytearray | Mapping | Set)
     if unordered or not hasattr(rewards, "__len__") or getattr(rewards, "ndim", 1) != 1:
-        raise ValueError(f"reward function {name} must return a list of {len(prompts)} numbers or None, got {rewards!r:.80}")
+        raise RewardError(f"reward function {name} must return a list of {len(prompts)} numbers or None, got {rewards!r:.80}")
     if len(rewards) != len(prompts):
-        raise ValueError(f"reward function {name} must return one reward per completion, {len(prompts)}, got {len(rewards)}")
+        raise RewardError(f"reward function {name} must return one reward per completion, {len(prompts)}, got {len(rewards)}")
     return _as_tensor(name, list(rewards), prompts)
+
+
+def call(function: Callable, batch: dict[str, list]) -> object:
+    """What the function returns for copies of these lists: one that sorts or edits them changes nothing for the next."""
+    return function(**{key: list(values) for key, values in batch.items()})
+
+
+def culprit(function: Callable, batch: dict[str, list], kind: type[Exception]) -> str:
+    """Which prompt makes the function raise such an exception: looked for by calling it again with ever smaller halves.
+
+    If no half of a part raises, the prompts that part begins with are named: the exception is none of a single prompt's.
+    """
+    while (count := len(batch["prompts"])) > 1:
+        halves = [{key: values[place] for key, values in batch.items()}
+                  for place in (slice(0, count // 2), slice(count // 2, count))]
+        failing = next((half for half in halves if raises(function, half, kind)), None)
+        if failing is None:
+            return f"it did so for {count} prompts together, the first of them {batch['prompts'][:3]!r:.200}"
+        batch = failing
+    return f"its prompt was {batch['prompts'][0]!r:.200}"
+
+
+def raises(function: Callable, batch: dict[str, list], kind: type[Exception]) -> bool:
+    """Whether the function raises an exception of this kind."""
+    try:
+        call(function, batch)
+    except Exception as error:
+        return isinstance(error, kind)
+    return False
 
 
 def model_scores(name: str, model: ScalarModel, prompt_ids: list | None, completion_ids: list, prompts: list) -> Tensor:
@@ -138,13 +175,13 @@ def check_batch(prompts: list, lists: dict[str, list], columns: dict) -> None:
 
 
 def _as_tensor(name: str, rewards: list, prompts: list) -> Tensor:
-    """Rewards as float32 [B], NaN for None; ValueError for what is no number, or not finite in float32."""
+    """Rewards as float32 [B], NaN for None; RewardError for what is no number, or not finite in float32."""
     numbers = [_number(name, reward, prompt) for reward, prompt in zip(rewards, prompts, strict=True)]
     made = torch.tensor([math.nan if number is None else number for number in numbers], dtype=torch.float32)
     for number, held, prompt in zip(numbers, made.tolist(), prompts, strict=True):
         if number is not None and not math.isfinite(held):
             reason = "None says unscored" if math.isnan(held) else "it must be finite in float32"
-            raise ValueError(f"reward function {name} returned {number} for prompt {prompt!r:.200}; {reason}")
+            raise RewardError(f"reward function {name} returned {number} for prompt {prompt!r:.200}; {reason}")
     return made
 
 
@@ -155,7 +192,7 @@ def _number(name: str, reward: object, prompt: object) -> float | None:
     if reward is None:
         return None
     if not isinstance(reward, Real):
-        raise ValueError(f"reward function {name} must return numbers or None, got {reward!r:.60} for prompt {prompt!r:.200}")
+        raise RewardError(f"reward function {name} must return numbers or None, got {reward!r:.60} for prompt {prompt!r:.200}")
     try:
         return float(reward)
     except OverflowError:  # an integer of more than 308 digits

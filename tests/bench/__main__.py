@@ -9,7 +9,7 @@ import torch
 from tests.bench import common
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHES = ("gae", "tokens", "sampling", "cartpole")
+BENCHES = ("gae", "tokens", "sampling", "cartpole", "grpo", "grpo_memory", "rewards")
 # each a module beside this one with measure(), which returns what its log holds, and perhaps report(log) for the terminal
 
 

@@ -321,7 +321,7 @@ def pins(path) -> dict[str, str]:
 def test_the_bench_uses_the_books_torch():
     book, own = pins(command_line.ROOT / "requirements.txt"), pins(command_line.ROOT / "tests/bench/requirements.txt")
     shared = {"gymnasium", "numpy", "torch", "transformers"}
-    assert set(own) - set(book) == {"liger-kernel", "stable-baselines3", "tensordict", "torchrl", "trl"}
+    assert set(own) - set(book) == {"liger-kernel", "math-verify", "stable-baselines3", "tensordict", "torchrl", "trl"}
     assert set(own) & set(book) == shared and all(own[name] == book[name] for name in shared)
 
 

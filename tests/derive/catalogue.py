@@ -76,7 +76,7 @@ from rlbook.derive.paths import Paths
 from rlbook.derive.samples import IID, Moment
 from rlbook.derive.sums import Sums
 
-from . import catalogue_gae, catalogue_ppo, catalogue_ppo_terms
+from . import catalogue_gae, catalogue_grpo, catalogue_passk, catalogue_ppo, catalogue_ppo_terms, catalogue_rewards
 
 CLAIMS = {}
 
@@ -295,3 +295,6 @@ from . import catalogue_values  # noqa: E402, F401  (more of them: values, basel
 CLAIMS.update(catalogue_gae.CLAIMS)
 CLAIMS.update(catalogue_ppo.CLAIMS)
 CLAIMS.update(catalogue_ppo_terms.CLAIMS)
+CLAIMS.update(catalogue_grpo.CLAIMS)
+CLAIMS.update(catalogue_passk.CLAIMS)
+CLAIMS.update(catalogue_rewards.CLAIMS)

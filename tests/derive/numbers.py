@@ -13,6 +13,7 @@ import torch
 from rlbook.derive import language as L
 from rlbook.derive.definitions import STANDARD
 from rlbook.derive.gaussian import standard_normal
+from rlbook.derive.grpo import before, o
 from rlbook.derive.sums import SETS
 from rlbook.derive.tensors import Tensors
 from rlbook.derive.terms import Learned, actions
@@ -98,6 +99,7 @@ class Formulas:
 
         env = self.policy(any(x.has(L.θ) for side in sides for y in side.atoms(L.Grad) for x in y.args[1:]), table)
         env |= {L.φ: torch.tensor(draw.uniform(-1, 1), dtype=DOUBLE, requires_grad=True), actions: float(SIZES["actions"])}
+        env |= {o: torch.zeros(12, 12, dtype=torch.long), before: lambda i, t: (i + t) % SIZES["states"]}
         for base in sorted((x for x in names if isinstance(x, sp.IndexedBase) and x not in self.definitions), key=str):
             env.setdefault(base, table(SIZES["tokens"] if base == L.z else 12).requires_grad_())
         for x in sorted((x for x in names if isinstance(x, sp.Symbol)), key=str):

@@ -4,13 +4,17 @@ import functools
 from rlbook.derive.algebra import Algebra
 from rlbook.derive.calculus import Calculus
 from rlbook.derive.cases import Cases, Nonnegative
+from rlbook.derive.counts import Counts
 from rlbook.derive.decide import worlds as finite_mdps
 from rlbook.derive.errors import IllFormed
 from rlbook.derive.gaussian import Gaussian
+from rlbook.derive.groups import Groups
 from rlbook.derive.induction import Induction
 from rlbook.derive.logits import Logits
 from rlbook.derive.objective import Objective
+from rlbook.derive.rewards import Rewards
 from rlbook.derive.samples import IID
+from rlbook.derive.small_groups import SmallGroups
 from rlbook.derive.sums import Sums
 from rlbook.derive.worlds import TOLERANCE, World
 
@@ -23,17 +27,35 @@ def formulas(by, **options):
     return Formulas(by, **options)
 
 
+def counting(by, **options):
+    from .counting import Counting
+
+    return Counting(by, **options)
+
+
+def groups(by, **options):
+    from .completions import Language
+
+    return Language(by, **options)
+
+
 FORMULAS = Calculus | Cases | Gaussian | Logits | Nonnegative | Objective
 
 
 @functools.cache
 def worlds(by):
     """Two random worlds of different sizes that fit the prover of a claim."""
+    if isinstance(by, Rewards):
+        return tuple(SmallGroups(by, size, seed) for seed, size in enumerate((2, 3, 4)))
     if isinstance(by, IID):
         sizes = (1, 3, 1, 3), (2, 2, 1, 2), (2, 2, 0, 4)     # states, actions, T, samples
         return tuple(World(seed, *size, zero=by.zero) for seed, size in enumerate(sizes))
     if isinstance(by, FORMULAS):
         return (formulas(by),)
+    if isinstance(by, Counts):
+        return (counting(by),)
+    if isinstance(by, Groups):
+        return groups(by), groups(by, seed=5, sizes=(1,))
     if isinstance(by, Induction | Algebra):
         return (Sequences(by),)
     options = {"bend": finite_mdps(by) is None, "variable": by.variable if isinstance(by, Sums) else {}}
@@ -60,8 +82,14 @@ def _agrees_in(world, pairs):
 
 def other_book(by, definitions):
     """The same worlds, where some definition of the book is another one."""
+    if isinstance(by, Rewards):
+        return SmallGroups(by.under(definitions), 3)
     if isinstance(by, FORMULAS):
         return formulas(by, definitions=definitions)
+    if isinstance(by, Counts):
+        return counting(by, definitions=definitions)
+    if isinstance(by, Groups):
+        return groups(by, definitions=definitions)
     if isinstance(by, Induction | Algebra):
         return Sequences(by, definitions=definitions)
     one_state = isinstance(by, IID) or (on := finite_mdps(by)) is not None and not on.general

@@ -24,6 +24,7 @@ class Sequences(Reader):
     def __init__(self, by, seed=0, definitions=STANDARD):
         self.by, self.seed, self.definitions, self.T, self.memo = by, seed, definitions, 0, {}
         self.given = {x if x.is_Symbol else key(x): (x, body) for x, body in by.unfold.rules.values()}
+        self.around = set().union(*(body.free_symbols - x.free_symbols for x, body in self.given.values()))
 
     # -- names ---------------------------------------------------------------------------------------
     def _Symbol(self, e, env):
@@ -55,7 +56,7 @@ class Sequences(Reader):
         return self.integer(e.indices[0], env) if isinstance(e, sp.Indexed) else self.integer(e, env) if e.is_integer else str(e)
 
     def unfolded(self, names, values, body, env):
-        outside = body.free_symbols                    # (a definition sees no index of the place where it stands)
+        outside = body.free_symbols | self.around      # (a definition sees no index of the place where it stands)
         here = {x: y for x, y in env.items() if not isinstance(y, int) or x in outside}
         for name, value in zip(names, values, strict=True):
             name, value = (name.indices[0], value.indices[0]) if isinstance(name, sp.Indexed) else (name, value)
@@ -68,7 +69,7 @@ class Sequences(Reader):
 
     def integer(self, e, env):
         values = {x: sp.Integer(env[x]) for x in e.free_symbols if isinstance(env.get(x), int)}
-        number = e.xreplace({**values, L.T: sp.Integer(self.T)})
+        number = e.xreplace({**values, L.T: sp.Integer(self.T), L.G: sp.Integer(self.samples)})
         if not number.is_Integer:
             raise IllFormed(f"{e} is no whole number")
         return int(number)

@@ -11,8 +11,10 @@ from rlbook.derive import mutate
 from rlbook.derive.calculus import Calculus
 from rlbook.derive.carriers import Point
 from rlbook.derive.claims import Claim
+from rlbook.derive.counts import Counts
 from rlbook.derive.decide import any_size
 from rlbook.derive.errors import Undecided
+from rlbook.derive.groups import Groups
 from rlbook.derive.horizon import Horizon
 from rlbook.derive.hypotheses import broken_world, needs
 from rlbook.derive.language import N_togo, h, s_
@@ -21,18 +23,20 @@ from rlbook.derive.mdp import HYPOTHESES, FiniteMDP, On
 from rlbook.derive.normal import NormalPolicy
 from rlbook.derive.objective import Objective
 from rlbook.derive.paths import Paths
+from rlbook.derive.rewards import Rewards
 from rlbook.derive.samples import IID
 from rlbook.derive.softmax import Softmax
 from rlbook.derive.sums import Sums
 
-from . import near_misses, near_misses_terms, opinion, test_adversarial
+from . import near_misses, near_misses_grpo, near_misses_passk, near_misses_rewards, near_misses_terms, opinion, test_adversarial
 from .catalogue import CLAIMS
 
 HEAVY = {"iid/rloo-second-moment", "mdp/variance-of-score", "mdp/gae-unbiased", "mdp/variance-of-return", "mdp/gae-1-any-critic",
          "terms/objective-linear", "mdp/covariance", "mdp/two-steps", "gae/gradient-bias"}   # slow, or not about one step
 ABOUT = {"sums": (Sums, Horizon), "softmax": (Softmax,), "samples": (IID,), "horizon": (Horizon,), "mdp": (On, IID),
          "names": (On,), "process": (On,), "carriers": (On,), "paths": (Paths,), "calculus": (Calculus,),
-         "normal": (NormalPolicy,), "objective": (Objective,), "logits": (Logits, Completions)}
+         "normal": (NormalPolicy,), "objective": (Objective,), "logits": (Logits, Completions), "groups": (Groups,),
+         "rewards": (Rewards,), "counts": (Counts,)}
 
 
 def small(by):
@@ -51,7 +55,9 @@ def check_true(kinds):
 
 
 def check_refused(kinds):
-    terms = [(rule, [(by, *pair) for pair in pairs]) for rule, (by, pairs) in near_misses_terms.NEAR_MISSES.items()]
+    with_provers = {**near_misses_terms.NEAR_MISSES, **near_misses_grpo.NEAR_MISSES, **near_misses_rewards.NEAR_MISSES,
+                    **near_misses_passk.NEAR_MISSES}
+    terms = [(rule, [(by, *pair) for pair in pairs]) for rule, (by, pairs) in with_provers.items()]
     for rule, cases in [*near_misses.NEAR_MISSES.items(), *terms]:
         for by, lhs, rhs in cases:
             if isinstance(by, kinds) and rule != "the step":
@@ -59,7 +65,8 @@ def check_refused(kinds):
                     assert by(lhs, rhs) != 0, (rule, lhs, rhs)
                 except mutate.ILL_FORMED:
                     pass
-    for by, lhs, rhs in near_misses.MEANINGLESS + near_misses_terms.MEANINGLESS:
+    meaningless = near_misses.MEANINGLESS + near_misses_terms.MEANINGLESS + near_misses_grpo.MEANINGLESS
+    for by, lhs, rhs in meaningless + near_misses_rewards.MEANINGLESS + near_misses_passk.MEANINGLESS:
         if isinstance(by, kinds):
             try:
                 by(lhs, rhs)

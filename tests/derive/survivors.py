@@ -17,8 +17,13 @@ from .catalogue import CLAIMS
 FILE = Path(__file__).with_name("survivors.json")
 EVERY = {"iid/rloo-second-moment": 12, "iid/third-moment": 4, "mdp/gae-unbiased": 2, "gae/gradient-bias": 3, "gae/unbiased": 2,
          "softmax/total-variance": 2, "optimal-baseline-variance": 5, "trajectory-score": 3, "baseline-condition": 2,
-         "terms/objective-linear": 6, "ppo-linear": 6, "token-rewards-to-go": 6, "L_PPO": 3, "L_max": 3, "L_min": 3, "Lold": 2,
-         "V": 2, "Q": 2, "A": 2, "V_old": 3, "Q_old": 2}      # slow claims and definitions: only every n-th mutant
+         "terms/objective-linear": 6, "ppo-linear": 6, "token-rewards-to-go": 6, "groups/gspo-gradient": 3,
+         "groups/grpo-gradient": 3, "groups/parts": 2, "groups/grpo-first-step": 2, "grpo-gradient": 3, "gspo-gradient": 3,
+         "grpo-parts": 2, "grpo-first-step": 2, "rloo-second-moment": 12, "grpo-utility": 2, "grpo-utility-eps": 2,
+         "grpo-advantage-eps-square": 2, "rewards/eps-square": 2, "rewards/letters": 3, "rewards/tower-lengths": 3,
+         "rewards/tower-square": 2, "rewards/utility-eps": 2, "L_PPO": 3, "L_max": 3, "L_min": 3, "Lold": 2,
+         "V": 2, "Q": 2, "A": 2, "V_old": 3, "Q_old": 2,
+         "Jgrpo": 4, "Jclip": 2, "m": 2, "Jdapo": 3, "Jdr": 2, "Jgspo": 3}   # slow claims and definitions: only every n-th mutant
 
 
 @functools.cache

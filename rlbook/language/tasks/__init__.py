@@ -1,5 +1,5 @@
-"""Tasks for tiny language models, with corpora made on the spot: `words` (preferences) and `addition` (exact answers)."""
+"""Tasks made on the spot: `words` (preferences) and `addition` (exact answers) for tiny models, `countdown` for real ones."""
 
-from rlbook.language.tasks import addition, words
+from rlbook.language.tasks import addition, countdown, words
 
-__all__ = ["addition", "words"]
+__all__ = ["addition", "countdown", "words"]
