@@ -291,6 +291,8 @@ def grpo_loss(
     Shapes: logprobs, old_logprobs and ref_logprobs [..., T+1], where every leading index is a completion; mask the same, 1 or
     True where a token counts; advantages [...], one for each completion, or [..., T+1]. Junk where a token does not count
     reaches neither the loss, nor a metric, nor a gradient; nothing at all is 0. Gradients reach logprobs alone.
+    A ratio too large for the dtype (log r > 88 in float32) does no harm where Â_i is 0 or the clip or delta takes the gradient
+    away. Elsewhere (Â_i < 0) the loss is infinite and its gradient is not finite; approx_kl and a weighted KL overflow, too.
     Returns (loss, metrics): a scalar, and detached scalars, each a mean over the tokens that count here, whatever the mode, 0
     where none does: policy_loss (L), approx_kl (mean of r − 1 − log r over tokens: k3 of KL(π_old‖π_θ)), kl (the KL term, if
     ref_logprobs is given), clip_ratio/region_mean (where the clip has taken the gradient away; CISPO: where the weight was
@@ -310,7 +312,7 @@ def grpo_loss(
     _check_alike(**given)
     counts = check_mask(mask, logprobs, "logprobs")
     x = {name: _select(counts, tensor) for name, tensor in given.items()}  # 0 under the mask, so every term is 0 there
-    ratio = prob_ratio(x["logprobs"], x["old_logprobs"], level, counts)
+    ratio = _kept_ratio(x, counts, level, epsilon if epsilon_high is None else epsilon_high, delta)
     policy, clipped = _surrogate(surrogate, ratio, x["logprobs"], x["advantages"], epsilon, epsilon_high, delta)
     terms = {"policy_loss": policy, "approx_kl": kl_k3(x["old_logprobs"].detach(), x["logprobs"].detach()),
              "clip_ratio/low_mean": clipped & (ratio < 1), "clip_ratio/high_mean": clipped & (ratio > 1),
@@ -323,6 +325,17 @@ def grpo_loss(
         total = policy + beta * terms["kl"] if beta != 0 else policy
     metrics = {name: masked_mean(term.detach().to(policy.dtype), counts) for name, term in terms.items()}
     return aggregate(total, counts, mode, denom), metrics
+
+
+def _kept_ratio(x: dict[str, Tensor], counts: Tensor, level: str, high: float, delta: float | None) -> Tensor:
+    """`prob_ratio`, with the largest number, a constant, for an infinite one whose gradient clip or advantage 0 removes."""
+    new, old, advantages = x["logprobs"], x["old_logprobs"], x["advantages"]
+    removed = (advantages == 0) | (advantages > 0) & (high != math.inf) | (advantages < 0) & (delta not in (None, math.inf))
+    removed = removed & prob_ratio(new.detach(), old, level, counts).isinf()
+    if level == "sequence":  # one ratio for all its tokens
+        removed = (removed | ~counts).all(-1, keepdim=True) & counts
+    ratio = prob_ratio(torch.where(removed, 0.0, new), torch.where(removed, 0.0, old), level, counts)
+    return torch.where(removed, torch.finfo(ratio.dtype).max, ratio)
 
 
 def _surrogate(

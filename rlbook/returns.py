@@ -159,7 +159,8 @@ def group_advantages(
     Shapes: rewards [..., G]; mask the same, 1 or True where there is a score (None: all). Returns rewards' shape, without unit
     ("none": in that of the rewards). float16 and bfloat16 are computed in float32. Differentiable in rewards.
     Raises ValueError for no last axis or an empty one, integers, a reward that counts and is infinite, a mask of another shape,
-    device or other numbers than 0 and 1, another scale, a ddof that is neither 0 nor 1, eps that is no finite number >= 0.
+    device or other numbers than 0 and 1, another scale, a ddof that is neither 0 nor 1, eps that is no finite number >= 0,
+    rewards whose variance overflows (differences of 1e19 in float32) or, for "none", their sum.
     Source: Shao et al. 2024 (arXiv 2402.03300), section 4.1.2; Liu et al. 2025 (arXiv 2503.20783) for "none"; TRL's
     scale_rewards. Tests hold it to the definition, its invariances, and to 1e4 + {0, 1} in float32.
     """
@@ -176,7 +177,11 @@ def group_advantages(
     elif scale == "batch":
         variance = masked_var(rewards.to(shifted.dtype), scored, None, ddof)
     else:
-        return centred.to(rewards.dtype)
+        return _within_range(centred, rewards, scored)
+    if (variance.isinf() & (centred != 0)).any():
+        limit = torch.finfo(variance.dtype).max
+        raise ValueError(f"rewards must lie so close together that the squares of their differences sum to less than "
+                         f"{limit:.1e}, the largest number in {variance.dtype}, got {_range(rewards, scored)}")
     varies = scored & (variance > 0)
     spread = torch.where(varies, variance, 1.0).sqrt() + eps  # selected before the root, whose slope at 0 is infinite
     return torch.where(varies, centred / spread, 0.0).to(rewards.dtype)
@@ -196,7 +201,7 @@ def rloo_advantages(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     scored = _scored(rewards, mask)
     number = scored.sum(-1, keepdim=True)
-    return (_group_centred(rewards, scored)[1] * number / (number - 1).clamp(min=1)).to(rewards.dtype)
+    return _within_range(_group_centred(rewards, scored)[1] * number / (number - 1).clamp(min=1), rewards, scored)
 
 
 def _td_errors(rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, gamma: float) -> Tensor:
@@ -242,7 +247,22 @@ def _group_centred(rewards: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
     wide = rewards.float() if rewards.dtype in HALF else rewards
     least = torch.where(scored, wide, math.inf).amin(-1, keepdim=True).detach()
     shifted = torch.where(scored, wide - least, 0.0)
-    return shifted, torch.where(scored, shifted - masked_mean(shifted, scored, -1).unsqueeze(-1), 0.0)
+    centred = torch.where(scored, shifted - masked_mean(shifted, scored, -1).unsqueeze(-1), 0.0)
+    return shifted, _within_range(centred, rewards, scored, wide.dtype)
+
+
+def _within_range(x: Tensor, rewards: Tensor, scored: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """x in this dtype, that of rewards; ValueError where it cannot hold the differences of the rewards or their sum."""
+    dtype = rewards.dtype if dtype is None else dtype
+    if not x.to(dtype).isfinite().all():
+        raise ValueError(f"rewards must lie so close together that a group's differences sum to less than "
+                         f"{torch.finfo(dtype).max:.1e}, the largest number in {dtype}, got {_range(rewards, scored)}")
+    return x.to(dtype)
+
+
+def _range(rewards: Tensor, scored: Tensor) -> str:
+    """From the least to the greatest score."""
+    return f"rewards from {rewards[scored].min().item():.3g} to {rewards[scored].max().item():.3g}"
 
 
 def _counted(rewards: Tensor, mask: Tensor | None, gamma: float) -> Tensor:

@@ -21,6 +21,15 @@ def standardized(rewards, ddof=1, eps=1e-6, axis=1):
     return centred / ((centred.square().sum(axis, keepdim=True) / (number - ddof)).sqrt() + eps)
 
 
+def keyed(rewards, key):
+    """Rows with the same key as one group."""
+    out = torch.zeros_like(rewards)
+    for row in rewards:
+        same = torch.tensor([key(other) == key(row) for other in rewards])
+        out[same] = group_advantages(rewards[same], "batch")
+    return out
+
+
 def by_rows(rewards):
     rows = []
     for row in rewards.tolist():
@@ -59,6 +68,11 @@ WRONG_GROUPS = {  # the answer; the rewards of the first counterexample
     "mean of squares": (of_squares, [[1e4, 1e4 + 1, 1e4 + 1, 1e4]]),
     "noise by eps": (partial(standardized, eps=1e-12), [[0.1] * 7]),
     "one row": (lambda r: standardized(r)[:1], [[0, 1], [3, 0]]),
+    "equal rows as one group": (lambda r: keyed(r, lambda row: tuple(row.tolist())), [[0, 1], [0, 1]]),
+    "equal means as one group": (lambda r: keyed(r, lambda row: row.mean().item()), [[0, 1], [0, 1]]),
+    "a small spread is none": (lambda r: standardized(r) * (r.std(1, keepdim=True) > 0.25), [[0, 0.125]]),
+    "a clamp": (lambda r: standardized(r).clamp(-2, 2), [[0] * 31 + [1]]),
+    "no large groups": (lambda r: standardized(r) * (r.shape[1] <= 8), [[0] * 31 + [1]]),
 }
 
 
@@ -76,6 +90,12 @@ def test_pitfalls_6_7_and_8_wrong_groups_have_a_small_counterexample(name):
     with pytest.raises(checks.CounterExample, match="advantages of groups") as caught:
         checks.check_group(answer)
     assert caught.value.inputs["rewards"].tolist() == torch.tensor(rewards, dtype=torch.float32).tolist()
+
+
+def test_many_rows_count():
+    with pytest.raises(checks.CounterExample) as caught:
+        checks.check_group(lambda r: torch.cat([standardized(r[:4]), 0 * r[4:]]))
+    assert len(caught.value.inputs["rewards"]) == 20
 
 
 def test_the_standard_deviation_of_the_population():
@@ -139,6 +159,32 @@ def test_pitfall_11_wrong_aggregates_have_a_small_counterexample(name):
     assert caught.value.inputs["loss"].shape == shape
 
 
+BOUNDED = {  # right for small or positive losses alone
+    "no negative number": lambda x, m, d: zeroed(x, m).clamp(min=0).sum() / d,
+    "the absolute value": lambda x, m, d: zeroed(x, m).abs().sum() / d,
+    "a clamp": lambda x, m, d: zeroed(x, m).clamp(-20, 20).sum() / d,
+    "a large clamp": lambda x, m, d: zeroed(x, m).clamp(-1e4, 1e4).sum() / d,
+    "five columns": lambda x, m, d: zeroed(x, m)[:, :5].sum() / d,
+    "twenty columns": lambda x, m, d: zeroed(x, m)[:, :20].sum() / d,
+    "eight rows": lambda x, m, d: zeroed(x, m)[:8].sum() / d,
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_losses_of_both_signs_of_any_size_count(name):
+    with pytest.raises(checks.CounterExample):
+        checks.check_aggregate(BOUNDED[name])
+
+
+def test_a_mode_can_be_given_in_a_chapter(capsys):
+    checker = partial(checks.check_aggregate, mode="grpo")
+    checks.exercise(checker, mean_of_means)
+    checks.exercise(checker, in_mode("dapo"))
+    checks.exercise(checker, None)
+    right, wrong, *rest, none = capsys.readouterr().out.splitlines()
+    assert (right, none) == ("correct", "no answer yet") and wrong.startswith("not yet: the loss in one number, grpo")
+
+
 def test_the_default_is_dapo_and_the_local_mean_is_refused():
     checks.check_aggregate(in_mode("dapo"))
     with pytest.raises(ValueError, match="mode must be one of grpo, dr_grpo, dapo, got 'bnpo'"):
@@ -155,6 +201,9 @@ DEPENDENT = {  # the answer; what it is about
         lambda x, m, d: (s := zeroed(x, m).sum() / d).detach() + (s - s.detach()) / len(x), "the derivatives of the parts"),
     "nothing counts": (lambda x, m, d: zeroed(x, m).sum() / d / m.any(), "the sum over the parts"),
     "a number each": (lambda x, m, d: zeroed(x, m).sum(-1) / d, "one number is needed, got the shape"),
+    "nothing of the loss": (lambda x, m, d: 0 * x.sum(), "the result does not depend on the loss"),
+    "no denominator": (lambda x, m, d: zeroed(x, m).sum(), "twice the denominator does not give half of the result"),
+    "its root": (lambda x, m, d: zeroed(x, m).sum() / d**0.5, "twice the denominator does not give half of the result"),
     "no tensor": (lambda x, m, d: 0.0, "must be a tensor that depends on the first argument"),
 }
 

@@ -126,9 +126,9 @@ def test_seconds_and_peak_are_measured(base):
     settings = {**TINY, "num_generations": 4}
     rates = cost.seconds_per_token(base, repeats=1)
     assert 0 < rates["read"] < 0.01 and 0 < rates["learn"] < 0.01
-    found = cost.cost_of_step(base, 0, settings, {"read": 1e-6, "decode": 1e-5, "learn": 1e-4}, num_steps=2)
+    found = cost.cost_of_step(base, 0, settings, {"read": 1e-6, "decode": 1e-5, "learn": 1e-4, "rest": 1e-3}, num_steps=2)
     assert found["tokens"] == found["tokens_counted"] and found["bytes"] == found["bytes_counted"] and found["seconds"] > 0
-    assert found["seconds_predicted"] == pytest.approx(28e-6 + 48e-5 + 76e-4, rel=1e-3)
+    assert found["seconds_predicted"] == pytest.approx(28e-6 + 48e-5 + 76e-4 + 1e-3, rel=1e-3)
     gradients_and_keys = 4 * 132_736 + 16 * 10 * 2 * 2 * 64 * 4
     assert gradients_and_keys < found["peak_bytes"] < 100 * gradients_and_keys
 
@@ -209,7 +209,7 @@ def test_both_algorithms_run_on_the_same_terms(base, few):
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_every_variant_is_a_setting_of_one_function(base, few, name):
     assert set(variants.VARIANTS[name]) <= set(GRPOConfig.__dataclass_fields__)
-    run = ppo_against_grpo.compare(base, 1, "grpo", max_steps=1, batch_size=16, **variants.VARIANTS[name])
+    run = ppo_against_grpo.compare(base, 1, "grpo", **{**variants.VARIANTS[name], "max_steps": 1, "batch_size": 16})
     assert len(run["reward"]) == 1 and run["num_tokens"] >= 16 * 11 // 8
 
 

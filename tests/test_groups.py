@@ -151,9 +151,40 @@ def test_pitfall_7_a_large_mean_costs_no_digit():
     close(group_advantages(rewards, ddof=0, eps=0), expected, 1e-6)
     close(rloo_advantages(rewards), torch.tensor([[-2.0, 2, 2, -2], [3, -1, -1, -1]]) / torch.tensor([[3.0], [3]]), 1e-6)
     together = group_advantages(rewards, "batch", ddof=0, eps=0)
-    close(together, (rewards - 1e4 - torch.tensor([[0.5], [0.25]])) / math.sqrt(15 / 64), 1e-3)
+    close(together, (rewards - 1e4 - torch.tensor([[0.5], [0.25]])) / math.sqrt(15 / 64), 1e-5)
     squares = rewards.square().mean(-1) - rewards.mean(-1).square()
     assert (squares - torch.tensor([1 / 4, 3 / 16])).abs().max() > 0.1
+
+
+HUGE = [  # rewards, what overflows
+    (lambda r: group_advantages(r), [1e20, -1e20], "squares of .* less than 3.4e.38, .* torch.float32, got .* -1e.20 to "),
+    (lambda r: group_advantages(r, "batch"), [1e20, -1e20], "squares of their differences sum to less"),
+    (lambda r: group_advantages(r, "none"), [3e38, -3e38], "sum to less than 3.4e.38, .* torch.float32, got .* -3e.38 to 3e.38"),
+    (lambda r: group_advantages(r, "none"), [3e38, 2e38, 0.0], "sum to less than"),
+    (lambda r: group_advantages(r), [3e38, -3e38], "sum to less than"),
+    (rloo_advantages, [3e38, -3e38], "sum to less than"),
+    (rloo_advantages, [3e38, 0.0], None),
+    (rloo_advantages, [-1.7e38, 1.7e38, NAN], None),
+    (lambda r: rloo_advantages(r), [1e20, -1e20], None),
+    (lambda r: group_advantages(r, "none"), [1e20, -1e20], None),
+    (lambda r: group_advantages(r), [1e19, -5e18], None),
+]
+
+
+@pytest.mark.parametrize(("fn", "row", "message"), HUGE)
+def test_rewards_too_far_apart_are_refused_and_never_made_0(fn, row, message):
+    rewards = torch.tensor([[0.0] * len(row), row])
+    if message is None:
+        torch.testing.assert_close(fn(rewards), fn(rewards.double()).float(), rtol=1e-5, atol=0)
+        return
+    with pytest.raises(ValueError, match=message):
+        fn(rewards)
+    assert fn(rewards.double())[1].abs().min() > 0.1
+
+
+def test_a_half_precision_difference_that_its_dtype_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match="less than 6.6e.04, the largest number in torch.float16, got rewards from -6e.04"):
+        rloo_advantages(torch.tensor([[6e4, -6e4]], dtype=torch.float16))
 
 
 def test_pitfall_8_groups_do_not_see_each_other():

@@ -3,6 +3,7 @@
 from collections import Counter
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -93,6 +94,8 @@ def test_a_prompt_says_all_that_is_needed():
     ({"count": 1, "size": (1, 3)}, "size must be"),
     ({"count": 1, "size": (4, 3)}, "size must be"),
     ({"count": 1, "size": 3}, "size must be"),
+    ({"count": 1, "size": (2, 2), "largest": 1, "target": 1},
+     r"20000 tries made no problem of size \(2, 2\) with numbers up to largest = 1 and a target up to 1 "),
 ])
 def test_bad_requests_say_what_is_needed(given, message):
     with pytest.raises(ValueError, match=message):
@@ -125,6 +128,23 @@ def test_rewards(text, form, right):
 def test_numbers_count_as_often_as_they_are_given():
     assert countdown.solves("4 + 4", [4, 4], 8) and not countdown.solves("4 + 4", [4], 8) and not countdown.solves("8", [4, 4], 8)
     assert Counter(countdown.evaluate("4 + 4")[1]) == Counter([4, 4]) and not countdown.solves(None, [4], 4)
+
+
+def test_numbers_may_be_of_any_whole_type_and_no_other():
+    for numbers, target in (([2, 3, 5], 25.0), (torch.tensor([2, 3, 5]), torch.tensor(25)), (np.array([2, 3, 5]), np.int64(25)),
+                            ([2.0, 3, np.float64(5)], 25)):
+        assert countdown.solves("5 * (2 + 3)", numbers, target) and not countdown.solves("5 * (2 - 3)", numbers, target)
+    for numbers in ("235", ["2", "3", "5"], [2.5, 3, 5], [None]):
+        with pytest.raises(ValueError, match="numbers must be whole numbers, got "):
+            countdown.solves("5 * (2 + 3)", numbers, 25)
+    with pytest.raises(ValueError, match="target must be whole numbers, got '25'"):
+        countdown.solves(None, [2, 3, 5], "25")
+
+
+@pytest.mark.parametrize("completion", [[], [{"role": "assistant", "content": None}]])
+def test_a_completion_without_text_is_worth_0(completion):
+    given = [""], [completion]
+    assert countdown.format_reward(*given) == countdown.countdown_reward(*given, numbers=[[2, 3]], target=[5]) == [0.0]
 
 
 def test_the_last_message_of_a_chat_is_read():

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,6 +52,11 @@ def test_pass_at_k_of_large_numbers():
     assert pass_at_k([0, 5, 10], 10, 10).tolist() == [0, 1, 1] and pass_at_k([], 3, 2).shape == (0,)
 
 
+def test_pass_at_k_of_counts_of_any_type():
+    for counts in ([2, 0], (2.0, 0), torch.tensor([2, 0]), np.array([2, 0]), [torch.tensor(2), np.int64(0)], range(2, -1, -2)):
+        assert pass_at_k(counts, 4, 1).tolist() == [0.5, 0.0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -58,7 +64,11 @@ def test_pass_at_k_of_large_numbers():
         (([5], 4, 2), "correct must hold integers from 0 to n = 4"), (([-1], 4, 2), "correct must hold"),
         (([0.5], 4, 2), "correct must hold"), (([math.nan], 4, 2), "correct must hold"),
         ((torch.tensor(1), 4, 2), "correct must hold"), ((torch.tensor([True]), 4, 2), "correct must hold"),
-        ((torch.ones(2, 2), 4, 2), "correct must hold"),
+        ((torch.ones(2, 2), 4, 2), "correct must hold"), (([True, False], 4, 2), r"correct must hold .* got \[True, False\]"),
+        (([np.bool_(True)], 4, 2), "correct must hold"), (([torch.tensor(True)], 4, 2), "correct must hold"),
+        (([1j], 4, 2), "correct must hold"), ((torch.tensor([1 + 0j]), 4, 2), "correct must hold"),
+        ((["1"], 4, 2), "correct must hold"), (([[1]], 4, 2), "correct must hold"),
+        ((np.ones((2, 2)), 4, 2), "correct must hold"),
     ],
 )
 def test_what_pass_at_k_refuses(arguments, message):

@@ -9,7 +9,7 @@ import torch
 from rlbook.language import experience, groups
 from rlbook.language.grpo import grpo, grpo_step
 from rlbook.language.prompts import as_prompts
-from rlbook.language.rewards import Scores
+from rlbook.language.rewards import RewardError, Scores
 from rlbook.language.scoring import token_logprobs
 from tests.grpo_cases import (
     END,
@@ -82,6 +82,36 @@ def test_when_nothing_is_scored_nothing_is_learned():
     assert all(torch.equal(a, b) for a, b in zip(run.policy.model.parameters(), policy.model.parameters(), strict=True))
     assert all(math.isnan(run.history[name][0]) for name in ("reward", "reward_std", "policy_loss", "grad_norm", "entropy"))
     assert run.history["frac_reward_zero_std"] == [1.0, 1.0] and not run.optimizer.state
+
+
+@pytest.mark.parametrize("change", [{}, {"scale_rewards": "batch"}, {"scale_rewards": "none"}, {"adv_estimator": "rloo"}])
+def test_rewards_too_far_apart_stop_the_run_where_it_can_go_on(change):
+    """Before the step learns anything: repaired, the run goes on as one that was never stopped."""
+    large = 1e20 if change.get("scale_rewards", "group") != "none" and not change.get("adv_estimator") else 3e38
+    given, config = {"calls": 0, "bad": True}, replace(SMALL, max_steps=3, **change)
+
+    def rewarder(completions, **columns):
+        given["calls"] += 1
+        if given["bad"] and given["calls"] == 2:
+            return [large if k % 2 else -large for k in range(len(completions))]
+        return good_words(completions)
+
+    with pytest.raises(RewardError, match="what has no advantages: rewards must lie .* got rewards from -") as caught:
+        grpo(small(), rewarder, PROMPTS, config)
+    given["bad"] = False
+    assert caught.value.result.steps == 1
+    resumed, whole = grpo(None, rewarder, PROMPTS, config, resume=caught.value.result), grpo(small(), good_words, PROMPTS, config)
+    assert {k: v for k, v in resumed.history.items() if "/mean" not in k} == {
+        k: v for k, v in whole.history.items() if "/mean" not in k}
+    assert all(torch.equal(a, b) for a, b in zip(parameters(resumed.policy), parameters(whole.policy), strict=True))
+
+
+def test_the_spread_is_recorded_of_all_scores_truncated_ones_too():
+    config = replace(SMALL, max_steps=1, mask_truncated_completions=True, max_completion_length=1)
+    run = grpo(small(), lambda prompts, **columns: [float(k % 2) for k in range(len(prompts))], PROMPTS, config)
+    learned = groups.rewards_to_learn(sampled(small(), config), config, END)
+    assert learned.isnan().any() and run.history["frac_reward_zero_std"] == [0.0] and run.history["reward"] == [0.5]
+    assert run.history["reward_std"][0] == pytest.approx(math.sqrt(1 / 3))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.0])

@@ -1,6 +1,8 @@
 """Rewards: TRL's signature, sums of several, None, reward models on token ids, and everything a function can do wrong."""
 
+import copy
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -51,6 +53,50 @@ def test_a_function_cannot_change_what_the_next_one_gets():
         return [0.0, 0.0]
 
     assert score([lengths, sorts, lengths]).total.tolist() == [2.0, 6.0]
+
+
+def test_a_function_cannot_change_what_is_inside_the_lists():
+    """Tokens, messages and records of the prompts, nested ones too; also where a function is called again for its exception."""
+    def edits(prompts, completions, completion_ids, record, **columns):
+        for ids, chat, answer, own in zip(completion_ids, prompts, completions, record, strict=True):
+            ids.clear()
+            chat[0]["content"] = answer[-1]["content"] = ""
+            own["tags"].append("seen")
+            own["values"].zero_()
+        return [1 / level for level in columns["level"]]
+
+    seen = []
+
+    def last(**batch):
+        seen.append(batch)
+        return [1.0, 1.0]
+
+    record = {"tags": ["a"], "values": torch.ones(2)}  # one object in both rows
+    shared = [{"role": "user", "content": "x"}]
+    batch = ([shared, shared], [[{"role": "assistant", "content": "y"}] for _ in range(2)], [[1, 2], [3]])
+    kept = copy.deepcopy(batch)
+    columns = {"record": [record, record], "level": [1, 1]}
+    assert rewards.score([edits, last], *batch, columns).total.tolist() == [2.0, 2.0]
+    assert batch == kept == (seen[0]["prompts"], seen[0]["completions"], seen[0]["completion_ids"])
+    for own in (record, seen[0]["record"][1]):
+        assert own["tags"] == ["a"] and own["values"].tolist() == [1.0, 1.0]
+    with pytest.raises(rewards.RewardError, match="edits raised ZeroDivisionError.*'content': 'x'"):
+        rewards.score([edits], *batch, {**columns, "level": [1, 0]})
+    assert batch == kept and record["tags"] == ["a"]
+
+
+def test_what_is_copied():
+    """Copies are equal and share nothing that can be changed."""
+    for value in ("a", 1, 2.5, None, [1, 2], [[1], "a"], {"a": [1]}, [{"a": {1, 2}}], (1, [2]), torch.ones(2), np.ones(2)):
+        made = rewards.copied(value)
+        assert type(made) is type(value) and str(made) == str(value)
+        assert (made is value) == (type(value) in rewards.ATOMS)
+    nested = [[1], {"a": [2]}]
+    made = rewards.copied(nested)
+    made[0].append(3), made[1]["a"].append(3)
+    assert nested == [[1], {"a": [2]}]
+    lock = threading.Lock()
+    assert rewards.copied(lock) is lock
 
 
 def test_weighted_sum_and_what_each_gave():

@@ -7,7 +7,7 @@ import torch
 
 from rlbook.language import generate, tiny_model, token_logprobs
 from rlbook.language.checkpointing import recompute_layers
-from rlbook.language.scoring import hidden_states
+from rlbook.language.scoring import Scorer, hidden_states
 
 VOCABULARY = 13
 
@@ -55,6 +55,18 @@ def test_every_token_is_scored_as_the_whole_model_scores_it(tied, temperature):
         found = token_logprobs(model, *batch(), temperature, chunk)
         for here, there in zip(found, expected, strict=True):
             torch.testing.assert_close(here, there, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_a_scorer_gives_the_same_and_no_view(length):
+    """fully_shard warns of a module that returns a view."""
+    model, (prompts, real, completions, counts) = make_model(), batch()
+    given = prompts, real, completions[:, :length], counts[:, :length]
+    for options in ((0.7, None, None), (1.0, 2, torch.tensor([0, 1, 2]))):
+        found, expected = Scorer(model)(*given, *options), token_logprobs(model, *given, *options)
+        for here, there in zip(found, expected, strict=True):
+            torch.testing.assert_close(here, there, rtol=0, atol=1e-12)
+            assert here.shape == (3, length) and not here._is_view()
 
 
 def test_a_head_with_bias_is_scored_with_it():

@@ -29,7 +29,8 @@ e1, e2, go = sp.symbols("e_1 e_2 eta", positive=True)
 r1, r2, r3 = sp.symbols("r_1 r_2 r_3", real=True)
 short_right, short_wrong = sp.symbols(r"\ell_{\mathrm{right}} \ell_{\mathrm{wrong}}", positive=True)
 ro = L.head("r_o", "r", 58)
-
+LETTERS_OF_θ = rate, go, e1, e2, short_right, short_wrong, uo      # all of these depend on the policy
+APART = {e1, e2}                                       # two logits: each is constant along the other
 
 
 class Statistic(L.Head):

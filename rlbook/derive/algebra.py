@@ -96,6 +96,10 @@ class Unfolding:
         """What was put in and has no definition or claim of its own."""
         return "".join(f", where {text(left)} = {text(body)}" for left, body in self.assumed)
 
+    def condition(self):
+        """The same, as the page says it besides the equation."""
+        return r",\; ".join(f"{latex(left)} = {latex(body)}" for left, body in self.assumed)
+
     @staticmethod
     def sides(item):
         if isinstance(item, tuple):

@@ -20,6 +20,7 @@ import sympy as sp
 from . import language as L
 from .algebra import Algebra, Counterexample, Unfolding, not_zero_at, operators
 from .definitions import STANDARD
+from .dependence import held_along
 from .errors import IllFormed, Undecided
 from .plain import text
 from .terms import LRM, LV, Learned, g_μ, g_ς, log_normal, prefers, σ
@@ -138,7 +139,8 @@ def derivative(e, x):
     if x == L.φ:
         moving = {y: L.Grad(y, x) for y in letters if isinstance(y, Learned | L.Grad)}
         return sp.Add(*[sp.diff(inside, letters[y]) * dy for y, dy in moving.items()]).xreplace(names)
-    held = [y for y in letters if y.has(x, L.Trained) and not isinstance(y, L.StopGradient)]
+    held = [y for y in letters if (y.has(x, L.Trained) or not held_along(x, y)) and not isinstance(y, L.StopGradient)]
+    held += [y for y in inside.free_symbols if y != x and not held_along(x, y)]
     if held:
         raise Undecided(f"nothing is known about the derivative of {text(held[0])}")
     return sp.diff(inside, x).xreplace(names)

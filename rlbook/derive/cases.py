@@ -34,6 +34,7 @@ import sympy as sp
 from . import language as L
 from .algebra import Counterexample, Unfolding, letters_of, not_zero_at, operators
 from .definitions import redefined
+from .dependence import held_along
 from .errors import IllFormed, Undecided
 from .plain import text
 from .printing import latex
@@ -230,6 +231,8 @@ def derivative(e, cell):
         raise IllFormed(f"{text(e)}: a derivative is taken along one of {', '.join(map(text, cell.where))}")
     body, x = e.args
     inner, letter = settle(body, cell), sp.Dummy(str(x))
+    if not held_along(x, inner.xreplace({x: letter})):
+        raise Undecided(f"how {text(inner)} changes with {text(x)} is not known")
     return sp.diff(inner.xreplace({x: letter}), letter).xreplace({letter: x})
 
 

@@ -40,7 +40,7 @@ class Counts:
     level = "P"
 
     def __init__(self, k=None, definitions=STANDARD):
-        if k is not None and (not isinstance(k, int) or k < 1):
+        if k is not None and (type(k) is not int or k < 1):
             raise ValueError(f"k is a whole number from 1 on, not {k!r}")
         self.k, self.definitions = k, definitions
 

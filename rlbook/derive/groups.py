@@ -21,10 +21,11 @@ from dataclasses import replace
 import sympy as sp
 
 from . import language as L
-from .advantages import Âg, Âloo, mean
+from .advantages import Âg, Âloo, mean, std, uo
 from .algebra import Unfolding, fresh, rebuild
 from .cases import Less, sign
 from .definitions import STANDARD, key
+from .dependence import OF_OLD, ON_POLICY, Score
 from .errors import IllFormed, Undecided
 from .grpo import (
     Group,
@@ -37,9 +38,13 @@ from .grpo import (
     Jrloo,
     OverGroups,
     OverOldGroups,
+    Âi,
+    Âit,
     kit,
     length,
     mit,
+    o,
+    ri,
     rit,
     si,
     πoi,
@@ -49,7 +54,6 @@ from .induction import ONE, Normal, Term
 from .plain import text
 from .ratios import k1, k2, k3
 from .refuting import Least, Most, counterexample
-from .sums import OF_OLD, ON_POLICY, Score
 
 OBJECTIVES = Jclip, Jgrpo, Jrloo, Jdr, Jdapo, Jgspo, Jcispo
 OF_GROUPS = mean, Âg, Âloo, rit, kit, mit, si, πoi, πoi_old, k1, k2, k3, *OBJECTIVES         # the definitions that are unfolded
@@ -130,6 +134,17 @@ class Ragged(Normal):
 NORMAL = Ragged()
 
 
+def check_given(x, body, definitions):
+    """Is this a rule for a number of a completion or a token, such as its advantage, or for its length?"""
+    if not isinstance(x, sp.Indexed | length) or key(x) in definitions or key(x) in (o, uo):
+        raise IllFormed(f"what is given is an advantage, a reward or a length, not {text(x)}")
+    slots = set(Unfolding.slots(x))
+    if not slots <= {L.i, L.j, L.t} or {y for y in body.free_symbols if y.is_integer} - slots - {L.G, L.N}:
+        raise IllFormed(f"{text(x)} stands for a formula in its own indices, not for {text(body)}")
+    if isinstance(x, length) and not (body.is_integer and body.is_positive):
+        raise IllFormed(f"{text(x)} is a whole number from 1 on, not {text(body)}")
+
+
 class Groups:
     """Decide an equation about the tokens of a group. `given`: definitions to unfold besides those of the book."""
 
@@ -137,6 +152,8 @@ class Groups:
 
     def __init__(self, given=(), definitions=STANDARD):
         self.given, self.definitions = tuple(given), definitions
+        for x, body in (map(sp.sympify, pair) for pair in self.given if isinstance(pair, tuple)):
+            check_given(x, body, definitions)
         given = [x if isinstance(x, tuple) else definitions.get(key(x.left), x) for x in self.given]
         taken = {Unfolding.key(sp.sympify(Unfolding.sides(x)[0])) for x in given}
         known = [definitions[x] for x in OF_GROUPS if x in definitions and x not in taken]
@@ -147,10 +164,15 @@ class Groups:
         return Groups(self.given, definitions)
 
     def describe(self):
-        return "proved for every group: any number of completions of any lengths, any policy" + self.unfold.describe()
+        return ("proved for every group: any number of completions of any lengths, any policy" + self.unfold.describe()
+                + "; the advantages of equal rewards count as 0, and gradients are not taken at the ends of a clip")
+
+    def condition(self):
+        """What the page says besides the equation."""
+        return self.unfold.condition()
 
     def __call__(self, lhs, rhs):
-        sides = [means(value(read(fresh(self.unfold(fresh(quiet(sp.sympify(x)))))))) for x in (lhs, rhs)]
+        sides = [means(value(read(may_stand_below(fresh(self.unfold(fresh(quiet(sp.sympify(x))))))))) for x in (lhs, rhs)]
         (inside, law), (other, law2) = sides
         if law is not None and law2 is not None and law is not law2:
             raise Undecided("a mean over groups of π_θ and one over groups of π_old")
@@ -161,6 +183,14 @@ class Groups:
         if not NORMAL(inside - other):
             return 0
         return counterexample(inside - other, (law or law2).law if law or law2 else None)
+
+
+def may_stand_below(e):
+    """The tree, if no reward or advantage stands below a fraction bar inside a mean: it may be 0 in some groups."""
+    for power in set().union(*(x.atoms(sp.Pow) for x in e.atoms(Group))):
+        if not power.exp.is_nonnegative and power.base.has(L.r, ri, Âi, Âit) and not isinstance(power.base, std):
+            raise Undecided(f"inside a mean {text(power.base)} may be 0 below a fraction bar")
+    return e
 
 
 # -- gradients and θ_old = θ, which leave a tree without them -----------------------------------------

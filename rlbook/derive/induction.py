@@ -336,23 +336,25 @@ def display(e):
 
 
 class Induction:
-    """Decide an equation for every whole number n ≥ base. `given`: definitions to unfold besides those of the book.
+    """Decide an equation for every whole number n ≥ base. `given`: definitions to unfold besides those of the book; the page
+    says them if they are `shown`.
 
     `Induction(T, base=t)` proves what holds from any time t up to any last time T ≥ t.
     """
 
     level = "P"
 
-    def __init__(self, n, base=0, given=(), definitions=STANDARD):
+    def __init__(self, n, base=0, given=(), definitions=STANDARD, shown=False):
         if not (isinstance(n, sp.Symbol) and n.is_integer):
             raise TypeError(f"an induction runs over a whole number such as n, t or T, not {n}")
-        self.n, self.base, self.given = n, sp.sympify(base), tuple(given)
+        self.n, self.base, self.given, self.shown = n, sp.sympify(base), tuple(given), shown
         self.unfold = Unfolding(given, definitions.values())
+        self.condition = self.unfold.condition if shown else str       # what the page says besides the equation
         self.unfold_sums = Unfolding(given, [x for x in definitions.values() if x.body.has(sp.Sum)])
 
     def under(self, definitions):
         """The same prover, in a book with other definitions."""
-        return Induction(self.n, self.base, self.given, definitions)
+        return Induction(self.n, self.base, self.given, definitions, self.shown)
 
     def describe(self):
         return f"proved for every {text(self.n)} ≥ {text(self.base)}, by induction" + self.unfold.describe()

@@ -13,6 +13,7 @@ import sympy as sp
 
 from . import language as L
 from .definitions import STANDARD
+from .dependence import depends
 from .errors import IllFormed, Undecided
 from .paths import Paths
 from .ratios import KL, KL_reverse
@@ -66,6 +67,9 @@ class Logits(Sums):
             out += self.terms(term.coefficient * inside[0]) if inside else [term]
         return out
 
+    def moves(self, e):
+        return self.direction is not None and e.has(L.z)
+
     def log_derivative(self, base):
         if self.direction is None:
             if base.has(sp.exp, L.z):
@@ -81,7 +85,7 @@ class Logits(Sums):
             return [self.times(x, Term(ONE, (), {base: -ONE})) for x in self.gradient(self.terms(base))]
         if isinstance(base, sp.log):
             return super().log_derivative(base)
-        if base.has(L.z, L.Trained):                   # (π_θ may be this very softmax: nothing is said of it)
+        if base.has(L.z) or depends(base):                # (π_θ may be this very softmax: nothing is said of it)
             raise Undecided(f"no rule for the derivative of {base} along a logit")
         return []
 

@@ -10,6 +10,7 @@ from functools import singledispatchmethod
 
 import sympy as sp
 
+from . import advantages as K
 from . import language as L
 from . import ratios as W
 from .carriers import Node
@@ -182,6 +183,8 @@ class FiniteMDP(Names):
             raise IllFormed("components of a gradient are for one-state claims: here `grad` is along a generic direction")
         if e.args[0].has(L.AtOld):
             raise IllFormed("θ_old = θ is set after differentiating, never before")
+        if e.args[0].has(*K.LETTERS_OF_θ, K.wG):
+            raise IllFormed(f"how {e.args[0]} changes with θ is not known here")
         if e.args[0].has(L.Grad):
             raise IllFormed("second derivatives differ from one kind of policy to another: use any_size, in one state")
         return self.gradient(e.args[0], env)

@@ -14,6 +14,7 @@ import sympy as sp
 from . import language as L
 from .cases import sign
 from .definitions import STANDARD
+from .dependence import held_along
 from .errors import IllFormed, Undecided
 from .ratios import KL, KL_reverse
 from .sums import ONE, Sums, Term
@@ -55,6 +56,7 @@ class Objective(Sums):
         return Objective(definitions)
 
     def __call__(self, lhs, rhs):
+        self.nothing_vanishes(sp.sympify(lhs), sp.sympify(rhs))
         difference = self.collect([*self.terms(sp.sympify(lhs)), *self.terms(-sp.sympify(rhs))])
         if any(base.has(L.StopGradient) for _, _, powers in difference.values() for base in powers):
             difference = self.normal(value(self.tree(difference)))
@@ -88,9 +90,12 @@ class Objective(Sums):
             return []
         if base == self.along:
             return [Term(ONE, (), {base: -ONE})]
-        if base.has(self.along):
+        if base.has(self.along) or not held_along(self.along, base):
             raise Undecided(f"no rule for the derivative of {base}")
         return []
+
+    def moves(self, e):
+        return self.along is not None and e.has(self.along)
 
     def at_old(self, e):
         return super().at_old(L.AtOld(near_old(self.written_out(e.args[0]))))

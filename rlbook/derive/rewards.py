@@ -9,19 +9,20 @@ To the rules of `Roots` it adds, for a group of G ≥ 2 completions with rewards
     E[F(K)] = Σ_k C(G, k) p^k (1 - p)^(G - k) F(k)                          of their sum K
 
 Outside a mean an equation holds where nothing below a fraction bar is 0. Inside a mean 1/X is 0 where X is: a group of
-equal rewards contributes nothing.
+equal rewards contributes nothing. So X/X is not 1 there, and only roots of sums and what is positive may stand below.
 """
 import sympy as sp
 
 from . import advantages as K
 from . import language as L
 from .algebra import fresh, rebuild
+from .below import Below
 from .definitions import STANDARD
 from .errors import IllFormed, Undecided
 from .grpo import length
 from .plain import text
 from .printing import latex
-from .roots import HALF, InverseRoot, Reciprocal, Roots, renamed
+from .roots import HALF, InverseRoot, Reciprocal, Roots, positive, renamed
 from .samples import Attribute, Moment
 from .small_groups import SmallGroups, counterexample
 from .sums import ONE, Sums, Term, as_set, constant
@@ -56,13 +57,35 @@ def of(base):
     return base.args[-1]
 
 
+def stands_for(x, body, every):
+    """(the base of x[i], (i, what it stands for)), if that is a function of i alone."""
+    names = {y for y in body.free_symbols if y.is_integer} - {L.G}
+    if not isinstance(x, sp.Indexed) or len(x.indices) != 1 or x.indices[0] not in (L.i, L.j) or x.base in (L.r, K.uo):
+        raise IllFormed(f"what is given is x[i], any letter but those of rewards and scores, not {text(x)}")
+    if names - {x.indices[0]} or any(body.has(sp.sympify(y).base) for y in every) or body.has(L.Operator):
+        raise IllFormed(f"{text(x)} stands for a formula in its own index, G and the rewards, not for {text(body)}")
+    if any(y.base.has(x.indices[0]) for y in body.atoms(sp.Pow) if not y.exp.is_nonnegative):
+        raise IllFormed(f"{text(x)}: below a fraction bar there is no completion of its own in {text(body)}")
+    return x.base, (x.indices[0], body)
+
+
+def one_root(powers):
+    """One root at most, and once: of two, 0 might be cancelled."""
+    return sum(e for x, e in powers.items() if isinstance(x, InverseRoot)) <= 1
+
+
 class Rewards(Roots):
     """Decide an equation about the rewards of a group. `given`: pairs (x[i], what it stands for). `binary`: rewards are 0
     or 1; with `p`, their mean is p. `size`: one G, with every sum written out."""
 
     def __init__(self, given=(), binary=False, p=None, size=None, definitions=STANDARD):
         super().__init__(zero=[SCORE], samples=L.G)
-        self.given = {sp.sympify(x).base: (x.indices[0], sp.sympify(body)) for x, body in given}
+        if size is not None and (type(size) is not int or size < 2):
+            raise IllFormed(f"a group has a whole number of completions from 2 on, not {size!r}")
+        if p not in (None, K.rate):
+            raise IllFormed(f"the mean of rewards of 0 or 1 is written {text(K.rate)}, not {p}")
+        self.given = dict(stands_for(sp.sympify(x), sp.sympify(body), [y for y, _ in given]) for x, body in given)
+        self.named = set().union(*(body.free_symbols - {x} for x, body in self.given.values()))
         self.pairs, self.binary, self.p, self.size, self.definitions = tuple(given), binary or p is not None, p, size, definitions
 
     def under(self, definitions):
@@ -84,6 +107,7 @@ class Rewards(Roots):
         return r",\; ".join(says)
 
     def __call__(self, lhs, rhs):
+        self.nothing_vanishes(sp.sympify(lhs), sp.sympify(rhs))
         lhs, rhs = (self.written_out(sp.sympify(x)) for x in (lhs, rhs))
         if any(x.has(sp.zoo, sp.nan, sp.oo) for x in (lhs, rhs)):
             raise IllFormed("division by zero")
@@ -99,18 +123,31 @@ class Rewards(Roots):
         gaps = [SmallGroups(self, size, seed).gap(lhs, rhs) for seed, size in enumerate((2, 3))]
         return max((x for x in gaps if x == x), default=None)
 
-    def written_out(self, e):
-        """The tree without names: definitions, what is given, and one size."""
+    def written_out(self, e, mean=False):
+        """The tree without names: definitions, what is given, and one size. Inside a mean it keeps what is below apart."""
         if e == L.G and self.size is not None:
             return sp.Integer(self.size)
         if isinstance(e, sp.Indexed) and e.base in self.given:
             x, body = self.given[e.base]
-            return body.xreplace({x: e.indices[0]})
+            return self.written_out(fresh(body).xreplace({x: e.indices[0]}), mean)
         if e.is_Atom or isinstance(e, sp.IndexedBase):
             return e
+        if isinstance(e, sp.Sum) and self.named & {limits[0] for limits in e.limits}:
+            raise Undecided(f"{text(e)}: its variable is one of what is given, too")
         if isinstance(e, HEADS):
-            return self.written_out(self.definitions[type(e)].unfold(*e.args))
-        return rebuild(e, map(self.written_out, e.args))
+            if isinstance(e, K.wG):
+                self.is_weight(*e.args)
+            return self.written_out(self.definitions[type(e)].unfold(*e.args), mean)
+        if mean and e.is_Pow and not e.exp.is_nonnegative:
+            below = self.written_out(e.base, mean)**(-self.written_out(e.exp))
+            return Below(below) if below.has(L.r, K.uo, K.OverCompletions, Below) else 1 / below
+        return rebuild(e, [self.written_out(x, mean or isinstance(e, K.OverCompletions)) for x in e.args])
+
+    def is_weight(self, size, p):
+        """Is this w_G(p) of a group, and of a probability?"""
+        size, p = self.written_out(size), sp.sympify(p)
+        if not (size.is_integer and positive(size - 1) and positive(p) and positive(1 - p)):
+            raise IllFormed(f"wG(G, p) has a whole number from 2 on and a probability, not {text(size)} and {text(p)}")
 
     # -- a tree as a list of terms -------------------------------------------------------------------
     def terms(self, e):
@@ -118,9 +155,21 @@ class Rewards(Roots):
             return self.once(e, lambda: [y for x in self.terms(e.args[0]) for z in self.reduce(x) for y in self.mean_of(z)])
         if isinstance(e, LETTERS):
             return [Term(ONE, (), {self.own_names(e): ONE})]
+        if isinstance(e, Below):
+            return self.below(e.args[0])
         if isinstance(e, NO_MEANS):
             raise IllFormed(f"a mean over completions is E_o[X], not {text(e)}")
         return Sums.terms(self, e)
+
+    def below(self, e):
+        """1/X inside a mean: roots, and what is positive. Anything else may be 0, and might be cancelled."""
+        if e == 0:
+            raise IllFormed("division by zero")
+        out = self.terms(1 / e)
+        for base in (x for term in out for x, power in term.powers.items() if not power.is_nonnegative):
+            if attribute(base) != TOKENS and not positive(base):
+                raise Undecided(f"inside a mean {text(base)} may be 0 below a fraction bar")
+        return out
 
     def index_sum(self, e):
         body, *inner, (x, low, high) = e.args
@@ -175,6 +224,8 @@ class Rewards(Roots):
                     raise Undecided(f"no rule for the mean of {text(base**e)}")
                 own[base] = e
             elif isinstance(base, InverseRoot | Reciprocal) and base.has(L.r) and not base.has(K.uo, length):
+                if not e.is_positive:
+                    raise Undecided(f"no rule for the mean of {text(base**e)}")
                 together[base] = e
             elif base.has(L.r, K.uo, length) and not isinstance(base, GroupMean):
                 raise Undecided(f"no rule for the mean of {text(base)}")
@@ -223,7 +274,7 @@ class Rewards(Roots):
         """E[K^n F(K)]"""
         k = sp.Dummy("k", integer=True)
         inside = {x: self.of_number(x.args[0], k) for x in together}
-        if None in inside.values():
+        if None in inside.values() or not one_root(together):
             return None
         below = sp.Mul(*[inside[x]**(-e if isinstance(x, Reciprocal) else -e * HALF) for x, e in together.items()])
         chance = sp.binomial(L.G, k) * self.p**k * (1 - self.p)**(L.G - k)
@@ -237,7 +288,8 @@ class Rewards(Roots):
             roots = {x: self.of_number(x.args[0], k) for x in powers if isinstance(x, InverseRoot) and x.has(L.r)}
             rest = {x: e for x, e in powers.items() if x not in rewards and x not in roots}
             indices = [of(x) for x in rewards]
-            alone = set(indices) == set(bound) and len(indices) == len(bound) and all(x.name == GROUP for x in bound)
+            once = one_root({x: powers[x] for x in roots})
+            alone = once and set(indices) == set(bound) and len(indices) == len(bound) and all(x.name == GROUP for x in bound)
             if not alone or None in roots.values() or any(x.has(L.r, K.uo, length, *bound) for x in rest):
                 return None
             out += c * k**len(bound) * sp.Mul(*[x**e for x, e in rest.items()]) * sp.Mul(

@@ -13,11 +13,13 @@ import sympy as sp
 from . import advantages as K
 from . import language as L
 from .algebra import Counterexample
+from .below import Below
 from .errors import IllFormed
 from .grpo import length
 from .plain import text
 
 COMPLETIONS, TOLERANCE = 3, 1e-9
+LEAST = 1e-12                                          # below that a number is 0: the deviation of equal rewards
 
 
 class SmallGroups:
@@ -85,6 +87,9 @@ class SmallGroups:
             return self.at(e, env)
         if isinstance(e, K.OverCompletions):
             return self.mean(e.args[0], env)
+        if isinstance(e, Below):
+            below = self.value(e.args[0], env)
+            return below * 0 if abs(below) < LEAST else 1 / below
         if isinstance(e, L.Grad):
             return self.value(sp.diff(e.args[0], K.rate), env) * self.slope
         if isinstance(e, sp.KroneckerDelta):

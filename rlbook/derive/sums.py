@@ -25,8 +25,10 @@ from itertools import permutations
 import sympy as sp
 
 from . import language as L
-from .definitions import holders
+from .below import may_vanish
+from .dependence import OF_OLD, Curvature, Score, depends
 from .errors import IllFormed, Undecided
+from .plain import text
 
 Term = namedtuple("Term", "coefficient bound powers")  # a number, the bound variables, {base: exponent}
 
@@ -34,20 +36,7 @@ SETS = {"a": "actions", "b": "actions", "s": "states", "s'": "states", "x": "out
         "v": "tokens", "y": "tokens", "o": "actions", "q": "states"}       # one prompt, one completion of it: a bandit
 SIZES = {"actions": r"|\mathcal{A}|", "states": r"|\mathcal{S}|", "outcomes": r"|\mathcal{X}|", "trajectories": r"|\mathcal{T}|",
          "tokens": r"|\mathcal{V}|"}
-ON_POLICY = (L.J, L.V, L.Q, L.A, L.ToGo, L.Estimate, L.Ascent, L.e, L.b_star, L.g_return, L.g_togo, L.g_past,
-             L.u, L.δπ)                                # they depend on θ, and no rule here says how,
-ON_POLICY += tuple(holders(lambda body: body.has(L.Trained, *ON_POLICY)))      # like all that is defined by π_θ;
-OF_OLD = L.V_old, L.Q_old, L.A_old, L.ToGo, L.θ_old    # and these on θ_old
-OF_OLD += tuple(holders(lambda body: body.has(L.π_old, L.ExpectOld, *OF_OLD)))
 LETTER = {"actions": "a", "states": "s", "outcomes": "x", "trajectories": "tau", "tokens": "v"}
-
-
-class Score(L.Operator):
-    """u = ∇ log of one distribution: `Score(π(a, s))`."""
-
-
-class Curvature(L.Operator):
-    """w = ∇ u of one distribution: `Curvature(π(a, s))`."""
 
 
 ONE = sp.Integer(1)
@@ -105,10 +94,17 @@ class Sums:
 
     def __call__(self, lhs, rhs):
         lhs, rhs = sp.sympify(lhs), sp.sympify(rhs)
+        self.nothing_vanishes(lhs, rhs)
         for side in (lhs, rhs):                        # each must have a meaning of its own, even where it cancels
             self.terms(side)
         difference = self.normal(lhs - rhs)
         return self.tree(difference) if self.cleared(difference) else sp.Integer(0)
+
+    @staticmethod
+    def nothing_vanishes(*sides):
+        """A quotient such as k/k under a sum from k = 0 must not be cancelled."""
+        for power in filter(None, map(may_vanish, sides)):
+            raise Undecided(f"{text(power)}: below the bar there may be 0 in the range of the sum")
 
     def cleared(self, table):
         """The normal form times every sum that stands in a denominator."""
@@ -246,9 +242,16 @@ class Sums:
         """Leibniz on each monomial: D Π base^e = Π base^e Σ e (D base) / base."""
         out = []
         for term in terms:
+            for fixed in (term.coefficient, *term.powers.values()):
+                if not fixed.is_number and (depends(fixed) or self.moves(fixed)):
+                    raise Undecided(f"no rule for the gradient of a power with {text(fixed)} in it")
             for base, e in term.powers.items():
                 out += [self.times(Term(term.coefficient * e, term.bound, term.powers), y) for y in self.log_derivative(base)]
         return out
+
+    def moves(self, e):
+        """Does this depend on what a derivative is taken along, besides θ?"""
+        return False
 
     def log_derivative(self, base):
         """(∇ base) / base, as terms."""
@@ -263,7 +266,7 @@ class Sums:
             return [self.times(y, Term(ONE, (), {base: -ONE})) for y in self.terms(self.variable[type(base)](*base.args))]
         if isinstance(base, L.StopGradient):
             return []
-        if base.has(L.Trained, Score, Curvature, L.θ, *ON_POLICY, *self.variable):
+        if depends(base, *self.variable):
             raise Undecided(f"no rule for the gradient of {base}")
         return []
 

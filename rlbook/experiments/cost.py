@@ -1,5 +1,6 @@
 """What a step of PPO costs, and one of GRPO: tokens through each network and bytes held, counted and as formulas say; seconds."""
 
+import copy
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from rlbook.language.result import Result
 from rlbook.language.sampling import generate
 from rlbook.language.scoring import token_logprobs
 from rlbook.language.tasks import addition
-from rlbook.language.tokenizer import encode_prompts
+from rlbook.language.tokenizer import decode, encode_prompts
 
 SEEDS, NUM_STEPS = range(2), 12
 SETTINGS = {"batch_size": 512, "max_completion_length": addition.ANSWER_LENGTH, "num_mini_batches": 1}
@@ -102,10 +103,11 @@ def work(tokens: dict[str, int]) -> int:
 
 
 def predicted_seconds(tokens: dict[str, int], rates: dict[str, float]) -> float:
-    """Seconds of a step: tokens times seconds per token, read at once, sampled one by one, or learned from (forward and back)."""
+    """Seconds of a step: tokens times seconds per token, read at once, sampled one by one, or learned from (forward and back),
+    and what is no pass, the same for every algorithm."""
     read = tokens["prefill"] + tokens["reference"] + tokens["values"]
     learned = tokens["forward"] + tokens["critic_forward"]
-    return read * rates["read"] + tokens["decode"] * rates["decode"] + learned * rates["learn"]
+    return read * rates["read"] + tokens["decode"] * rates["decode"] + learned * rates["learn"] + rates["rest"]
 
 
 # ---- counts
@@ -189,12 +191,14 @@ def seconds_per_token(policy: Policy, repeats: int = 5) -> dict[str, float]:
     """CPU seconds per token of the three things that networks do, at the sizes of the task: read, decode, learn.
 
     read: a forward pass of 512 prompts with completions; learn: the same with its backward pass; decode: one token for each
-    of 512 rows on a cache, what `generate` takes longer for C tokens than for one. Each from the fastest of `repeats` runs,
-    by turns, since other work on the machine only ever slows one down.
+    of 512 rows on a cache, what `generate` takes longer for C tokens than for one. And rest, per step: 512 prompts to ids, 512
+    completions to text, their rewards, and Adam. Each from the fastest of `repeats` runs, by turns, since other work on the
+    machine only ever slows one down.
     """
-    ids, mask = encode_prompts(policy.tokenizer, training_prompts(0, 512)["prompt"])
-    length = addition.ANSWER_LENGTH
-    drawn = generate(policy.model, ids, mask, length)
+    problems, length = training_prompts(0, 512), addition.ANSWER_LENGTH
+    policy = Policy(copy.deepcopy(policy.model), policy.tokenizer)
+    ids, mask = encode_prompts(policy.tokenizer, problems["prompt"])
+    drawn, adam = generate(policy.model, ids, mask, length), torch.optim.Adam(policy.model.parameters(), lr=1e-8)
 
     def read() -> None:
         with torch.no_grad():
@@ -210,12 +214,17 @@ def seconds_per_token(policy: Policy, repeats: int = 5) -> dict[str, float]:
     def sample_all() -> None:
         generate(policy.model, ids, mask, length)
 
-    functions = (read, learn, sample_one, sample_all)
+    def rest() -> None:
+        encode_prompts(policy.tokenizer, problems["prompt"])
+        addition.exact_match(None, decode(policy.tokenizer, drawn.ids, drawn.mask), answers=problems["answers"])
+        adam.step()
+
+    functions = (read, learn, sample_one, sample_all, rest)
     rounds = [[cpu_seconds(function) for function in functions] for _ in range(repeats)]
-    reading, learning, one, every = (min(column) for column in zip(*rounds, strict=True))
-    policy.model.zero_grad()
+    reading, learning, one, every, other = (min(column) for column in zip(*rounds, strict=True))
     tokens = len(ids) * (ids.shape[1] + length)
-    return {"read": reading / tokens, "learn": learning / tokens, "decode": (every - one) / (len(ids) * (length - 1))}
+    return {"read": reading / tokens, "learn": learning / tokens, "decode": (every - one) / (len(ids) * (length - 1)),
+            "rest": other}
 
 
 def cpu_seconds(function: Callable[[], None]) -> float:

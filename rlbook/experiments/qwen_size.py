@@ -42,6 +42,7 @@ def qwen_size() -> dict:
     columns = countdown.problems(64, torch.Generator().manual_seed(0))
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "weights": "random, from the config",
+        "seeds": [0],
         "sizes": SIZES, "parameters": parameter_count(policy.model.config), "precision": precision(device),
         **measure(policy, columns, BATCHES[device], device), "card": card(policy.model.config),
         "changed_in_bfloat16": changed_in_bfloat16(policy.model.get_input_embeddings().weight),

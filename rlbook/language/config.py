@@ -25,7 +25,7 @@ class PPOConfig:
     learning_rate, critic_learning_rate: of Adam, for the policy and the critic; max_grad_norm: each network's gradient
     is shortened to this length (inf: never);
     num_ppo_epochs: passes over a batch; num_mini_batches: steps of Adam per pass; micro_batch_size: completions whose
-    gradients are computed at once, None for a whole minibatch: it saves memory and changes nothing else;
+    gradients are computed at once, None for a whole minibatch: it saves memory and changes nothing else, up to rounding;
     epsilon: the clip range (inf: no clip); kl_coef: weight of the KL to the reference in the reward, beta: in the loss;
     vf_coef: of the critic's loss (0 freezes the critic); ent_coef: of the entropy;
     gamma, lam: of the advantages; whiten_advantages: mean 0 and variance 1 over the tokens of a batch;
@@ -85,7 +85,8 @@ class GRPOConfig:
     learning_rate: of Adam; lr_scheduler_type: "constant", or "linear", which falls to 0: step k = 0, 1, ... has
     learning_rate · (1 − k / max_steps); max_grad_norm: the gradient is shortened to this length (inf: never);
     num_iterations: passes over a batch; num_mini_batches: steps of Adam per pass; micro_batch_size: completions whose
-    gradients are computed at once, None for a whole minibatch: it saves memory and changes nothing else (but with bnpo);
+    gradients are computed at once, None for a whole minibatch: it saves memory and changes nothing else, up to rounding,
+    but with bnpo;
     beta: weight of the KL to the reference in the loss; use_bias_correction_kl: weighted by the ratio, which keeps it
     unbiased after the first update; epsilon, epsilon_high: the clip range below and above 1 (inf: no clip; None: epsilon);
     delta: the largest ratio where the advantage is negative (None: no limit); surrogate: "clip", or "cispo";

@@ -1,6 +1,7 @@
 """How good a policy is: the rewards of completions sampled for given prompts, and pass@k from how many of them are right."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from os import PathLike
 from typing import NamedTuple
 
@@ -88,15 +89,25 @@ def pass_at_k(correct: Tensor | Sequence[int], n: int, k: int) -> Tensor:
     C(n−c, k) / C(n, k) is the share of the k-subsets of the n completions without a right one, so the estimate is unbiased for
     every success rate p: its mean is 1 − (1−p)^k. (1 − (1 − c/n)^k is too low for k > 1.) The product is taken of
     factors from 0 to 1, without any large binomial. k = 1: c/n.
-    Shapes: correct [N], integers 0..n, one for each prompt. Returns [N], float64; the mean over prompts is the caller's.
-    Raises ValueError unless 1 <= k <= n, for counts that are no integers or outside 0..n.
+    Shapes: correct [N], integers 0..n, one for each prompt. Returns [N], float64; the mean over prompts is the caller's. No
+    prompt, [], gives an empty tensor, whose mean is NaN.
+    Raises ValueError unless 1 <= k <= n, for counts that are no integers (booleans and complex numbers neither) or outside 0..n.
     Source: Chen et al. 2021 (arXiv 2107.03374), eq. 1. Tests hold it to all subsets, enumerated, and to its mean.
     """
     check_integer("n", n, 1)
     check_integer("k", k, 1, n)
-    counts = correct if isinstance(correct, Tensor) else torch.tensor(list(correct), dtype=torch.float64)
-    wide = counts.double()
-    if counts.dtype == torch.bool or wide.dim() != 1 or not bool(((wide >= 0) & (wide <= n) & (wide == wide.floor())).all()):
-        raise ValueError(f"correct must hold integers from 0 to n = {n}, one for each prompt, got {counts!r:.120}")
+    wide = as_counts(correct)
+    if wide is None or wide.dim() != 1 or not bool(((wide >= 0) & (wide <= n) & (wide == wide.floor())).all()):
+        raise ValueError(f"correct must hold integers from 0 to n = {n}, one for each prompt, got {correct!r:.120}")
     j = torch.arange(k, dtype=torch.float64, device=wide.device)
     return 1 - ((n - wide[:, None] - j).clamp(min=0) / (n - j)).prod(-1)
+
+
+def as_counts(correct: Tensor | Sequence[int]) -> Tensor | None:
+    """The numbers in float64; None for what are no real numbers, such as booleans."""
+    if isinstance(correct, Tensor):
+        return None if correct.dtype == torch.bool or correct.is_complex() else correct.double()
+    numbers = [count.item() if getattr(count, "shape", None) == () else count for count in correct]
+    if any(isinstance(number, bool) or not isinstance(number, Real) for number in numbers):
+        return None
+    return torch.tensor(numbers, dtype=torch.float64)

@@ -12,7 +12,7 @@ from rlbook.language.distributed import gather, own_rows
 from rlbook.language.experience import Samples, sample
 from rlbook.language.policy import Policy
 from rlbook.language.prompts import Prompts
-from rlbook.language.rewards import Scores
+from rlbook.language.rewards import RewardError, Scores
 from rlbook.language.scoring import token_logprobs
 from rlbook.masked import masked_mean, masked_var
 from rlbook.returns import group_advantages, rloo_advantages
@@ -104,13 +104,11 @@ def judge_groups(samples: Samples, ref: Policy | None, config, eos_token_id: int
 
     Â_i = (r_i − mean(r)) / (std(r) + 1e-4) of the rewards of a group  (eq-grpo-advantage), or r_i less the mean of the
     others  (eq-rloo), the same at every token of a completion. scale_rewards="batch": std is over all ranks' rewards.
+    Raises RewardError for rewards too far apart for that.
     """
     mask, size = samples.completion_mask.bool(), config.num_generations
     rewards = rewards_to_learn(samples, config, eos_token_id)
-    if config.adv_estimator == "rloo":
-        advantages = rloo_advantages(rewards)
-    else:
-        advantages = own_rows(group_advantages(gather(rewards), config.scale_rewards))
+    advantages = advantages_of(rewards, config)
     learn = mask & ~rewards.view(-1, 1).isnan().to(mask.device)
     prompt_of = torch.arange(len(mask), device=mask.device) // size
     batch = GroupBatch(samples.prompt_ids[::size], samples.prompt_mask[::size], samples.completion_ids, samples.completion_mask,
@@ -120,6 +118,17 @@ def judge_groups(samples: Samples, ref: Policy | None, config, eos_token_id: int
     parts = torch.arange(len(mask)).split(config.micro_batch_size or len(mask))
     found = [batch.rows(part).logprobs(ref, config.temperature)[0] for part in parts]
     return batch._replace(ref_logprobs=torch.cat(found).to(batch.old_logprobs.dtype))
+
+
+def advantages_of(rewards: Tensor, config) -> Tensor:
+    """Â_i of the rewards [P, G]; RewardError where these are too far apart."""
+    everyones = rewards if config.adv_estimator == "rloo" else gather(rewards)
+    try:
+        if config.adv_estimator == "rloo":
+            return rloo_advantages(rewards)
+        return own_rows(group_advantages(everyones, config.scale_rewards))
+    except ValueError as error:
+        raise RewardError(f"the reward functions gave what has no advantages: {error}") from error
 
 
 def group_metrics(drawn: Drawn, batch: GroupBatch, config, eos_token_id: int) -> dict[str, float]:

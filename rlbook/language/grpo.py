@@ -42,6 +42,7 @@ def grpo(
     its group, not in the loss, not in what the loss is divided by. Nor does, with mask_truncated_completions, one that does
     not end; TRL keeps its reward in the group's mean. prompts: see `as_prompts`; equal prompts of a batch stay groups of
     their own.
+    The result depends on micro_batch_size, beyond rounding, with loss_type="bnpo" alone: each part is divided by its tokens.
     A minibatch without gradient changes nothing, Adam's moments included: so it is with constant rewards if beta and
     ent_coef are 0. A step in which nothing is scored is recorded with NaN.
     callback(result), resume: as `ppo`; a callback that calls result.save keeps the run, whatever stops it. A resumed run
@@ -50,10 +51,11 @@ def grpo(
     advantages stay.
     History, one entry per step. Of the groups drawn first, before dynamic sampling: reward (of scored completions),
     reward_std (mean of the groups' standard deviations), frac_reward_zero_std (share of groups without two different
-    rewards), rewards/<name>/mean, completions/{mean_length, clipped_ratio} (share without EOS). Of what is learned from: kl
-    (mean log π_old/π_ref of a token), objective/kl (its sum, mean over completions); entropy, policy_loss, approx_kl,
-    clip_ratio/{region_mean, low_mean, high_mean}, means over tokens and the step's updates, and grad_norm (before it is
-    clipped). num_tokens, of all prompts and completions so far, and groups_sampled, those of the step, replaced ones too.
+    rewards), these three of all scores, before mask_truncated_completions takes any away; rewards/<name>/mean,
+    completions/{mean_length, clipped_ratio} (share without EOS). Of what is learned from: kl (mean log π_old/π_ref of a
+    token), objective/kl (its sum, mean over completions); entropy, policy_loss, approx_kl, clip_ratio/{region_mean,
+    low_mean, high_mean}, means over tokens and the step's updates, and grad_norm (before it is clipped). num_tokens, of all
+    prompts and completions so far, and groups_sampled, those of the step, replaced ones too.
     Under torchrun it is one run of all processes, as `ppo`; with sharded=True they divide the parameters among them, too.
     Raises ValueError and RewardError as `ppo` does.
     Source: Shao et al. 2024 (arXiv 2402.03300), algorithm 1, without its outer loop over references.
@@ -74,8 +76,9 @@ def grpo(
         set_learning_rate(run.optimizer, config, step)
         draw = partial(prompts.draw, count, config.seed, step)
         with resumable(run):
-            drawn = sample_groups(run.policy, functions, draw, config, run.generator)
-        batch = judge_groups(drawn.kept, run.ref, config, end)
+            with resumable(run):  # an error of one process stops all before they exchange rewards
+                drawn = sample_groups(run.policy, functions, draw, config, run.generator)
+            batch = judge_groups(drawn.kept, run.ref, config, end)
         learned = grpo_step(run.learner, run.optimizer, batch, config, run.generator)
         distributed.copy_parameters(run.policy.model, run.learner.model)  # where these are not the same
         drawn, batch = distributed.gather((drawn, batch))  # of all processes, as is what is recorded

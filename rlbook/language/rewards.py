@@ -6,6 +6,7 @@ are; completion_ids are the sampled tokens; columns are what else the prompts' r
 completion, or None for one that it cannot score. It runs unchanged in TRL, and the other way round.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from numbers import Real
@@ -19,6 +20,7 @@ from rlbook.language.config import is_finite
 from rlbook.language.scalar import ScalarModel
 
 RESERVED = ("prompts", "completions", "completion_ids")
+ATOMS = (str, int, float, bool, bytes, type(None))  # what cannot be changed
 
 
 class RewardError(ValueError):
@@ -98,8 +100,21 @@ def function_scores(
 
 
 def call(function: Callable, batch: dict[str, list]) -> object:
-    """What the function returns for copies of these lists: one that sorts or edits them changes nothing for the next."""
-    return function(**{key: list(values) for key, values in batch.items()})
+    """What the function returns for copies of these lists and of all they hold: one that edits them, or a message, a record
+    or the tokens in them, changes nothing for the next function, nor in the prompts' records."""
+    return function(**{key: [copied(value) for value in values] for key, values in batch.items()})
+
+
+def copied(value: object) -> object:
+    """A copy that shares nothing that can be changed; what cannot be copied, such as an open file, itself."""
+    if type(value) in ATOMS:
+        return value
+    if type(value) is list:
+        return value.copy() if set(map(type, value)).issubset(ATOMS) else [copied(entry) for entry in value]
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value
 
 
 def culprit(function: Callable, batch: dict[str, list], kind: type[Exception]) -> str:

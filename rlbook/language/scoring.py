@@ -52,7 +52,7 @@ class Scorer(nn.Module):
     share (`rlbook.language.distributed`), since scoring calls the backbone and reads the head, but never calls the model.
 
     All processes must run the layers equally often. Completions of one token, which are read in one pass less than others where
-    prompts are shared, get a second column that does not count.
+    prompts are shared, get a second column that does not count. What is returned is no view, of which sharding warns.
     """
 
     def __init__(self, model: nn.Module):
@@ -61,10 +61,10 @@ class Scorer(nn.Module):
 
     def forward(self, prompt_ids: Tensor, attention_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor, *options):
         """(logprobs, entropy), see `token_logprobs`."""
-        length = completion_ids.shape[1]
-        wider = (nn.functional.pad(x, (0, 1 if length == 1 else 0)) for x in (completion_ids, completion_mask))
-        found = token_logprobs(self.model, prompt_ids, attention_mask, *wider, *options)
-        return tuple(each[:, :length] for each in found)
+        if completion_ids.shape[1] > 1:
+            return token_logprobs(self.model, prompt_ids, attention_mask, completion_ids, completion_mask, *options)
+        wider = (nn.functional.pad(x, (0, 1)) for x in (completion_ids, completion_mask))
+        return tuple(x[:, :1].clone() for x in token_logprobs(self.model, prompt_ids, attention_mask, *wider, *options))
 
 
 def hidden_states(model: nn.Module, prompt_ids: Tensor, attention_mask: Tensor, completion_ids: Tensor) -> Tensor:

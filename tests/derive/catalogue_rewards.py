@@ -68,6 +68,8 @@ claim("eps-square", over(Âε(i)**2), (std(r) / (std(r) + ε))**2)
 claim("eps-factor", Âε(i) * (std(r) + ε), shift)
 claim("two", Âg(1)**2, 1, two)
 claim("two-other", Âg(2), -Âg(1), two)
+claim("two-stds", std(r) * std_sample(r), sqrt(G / (G - 1)) * std(r)**2)
+claim("odds", sqrt(G * rate / (G - G * rate)), sqrt(rate) / sqrt(1 - rate))
 claim("roots", sqrt(4 * std(r)**2 / 9), sp.Rational(2, 3) * std(r))
 
 # -- rewards 0 or 1 ------------------------------------------------------------------------------------
@@ -100,6 +102,8 @@ claim("centred", E_o[over(Âg(i) * (r[i] - rate))], E_o[std(r)], pass_fail)
 claim("binomial", E_o[std(r)], rate * (1 - rate) * wG(G, rate), pass_fail)
 claim("binomial-power", E_o[mean(r) * std(r)],
       Σ(binomial(G, k) * rate**k * (1 - rate)**(G - k) * k / G * sqrt(k / G * (1 - k / G)), (k, 0, G)), pass_fail)
+claim("binomial-eps", E_o[mean(r) / (std(r) + ε)],
+      Σ(binomial(G, k) * rate**k * (1 - rate)**(G - k) * k / G / (sqrt(k / G * (1 - k / G)) + ε), (k, 0, G)), pass_fail)
 claim("utility", E_o[over(Âg(i) * uo[i])], wG(G, rate) * grad(rate), pass_fail)
 claim("utility-eps", E_o[over(Âε(i) * uo[i])], E_o[std(r)**2 / (std(r) + ε)] * slope, pass_fail)
 claim("no-std", E_o[over(shift * uo[i])], (G - 1) / G * grad(rate), pass_fail)

@@ -26,7 +26,7 @@ import sympy  # noqa: F401
 ROOT = Path(__file__).resolve().parents[2]
 LOG = ROOT / "rlbook" / "data" / "mutate_provers.json"
 MODULES = ("sums", "softmax", "samples", "horizon", "paths", "mdp", "names", "process", "carriers", "calculus", "normal",
-           "objective", "logits")
+           "objective", "logits", "rewards", "roots", "groups", "counts")
 LIMIT = 30                                             # seconds; the whole suite of a module takes a few
 NOT_A_RULE = {"describe", "shrink", "latex"}           # what only words an answer
 COMPARE = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt,

@@ -14,6 +14,7 @@ NEAR_MISSES = {
         (over(Âg(i)**2), (G - 1) / G), (over(Âg(i)**2), std(r)), (std(r), over(r[i]**2) - mean(r)**2), (std(r), 1),
         (over(Âg(i)), 1), (over(Âg(i) * r[i]), std(r)**2), (std(r)**2, over(r[i]**2)), (std(r)**3, std(r)),
         (sqrt(std(r)**2 + std_sample(r)**2), std(r) + std_sample(r)), (over(Âg(i)**3), 0),
+        (std(r) * std_sample(r), std(r)**2), (std(r) * std_sample(r), sqrt(G / (G - 1))),
         (sqrt(r[i]**2), r[i]), (sqrt(r[i]**2), -r[i]), (sqrt(mean(r)**2), mean(r)), (sqrt(over(r[i]**2)), mean(r))]),
     "constants in roots": (any_group, [
         (Âs(i), Âg(i)), (Âs(i), sqrt(G / (G - 1)) * Âg(i)), (Âs(i), (G - 1) / G * Âg(i)), (std_sample(r)**2, std(r)**2),
@@ -46,14 +47,16 @@ NEAR_MISSES = {
         (E_o[over(Âg(i) * uo[i])], E_o[over(Âg(i) * r[i])] * grad(rate)), (E_o[std(r) * uo[i]], 0),
         (E_o[std(r) * uo[i]], E_o[std(r)] * grad(rate)), (E_o[std(r) * uo[i]**2], E_o[std(r)] * E_o[uo[i]**2]),
         (E_o[std(r) * uo[i] * uo[j]], E_o[std(r)] * E_o[uo[i] * uo[j]]), (E_o[std(r) * uo[i] / length(i)], 0),
-        (E_o[std(r) * uo[i] * uo[j]], indicator(i, j) * E_o[std(r) * uo[i]**2])]),
+        (E_o[std(r) * uo[i] * uo[j]], indicator(i, j) * E_o[std(r) * uo[i]**2]), (E_o[std(r) * uo[i] * uo[j]], E_o[std(r)])]),
     "the number of right answers": (pass_fail, [
         (E_o[over(Âg(i) * uo[i])], grad(rate)), (E_o[over(Âg(i) * uo[i])], -wG(G, rate) * grad(rate)),
         (E_o[over(Âg(i) * uo[i])], wG(G + 1, rate) * grad(rate)), (E_o[Σ(Âg(i) * uo[i], (i, 1, G))], wG(G, rate) * grad(rate)),
         (E_o[std(r)], wG(G, rate)), (E_o[std(r)], sqrt(rate * (1 - rate))), (E_o[std(r)]**2, E_o[std(r)**2]),
         (E_o[std(r)], Σ(binomial(G, k) * rate**k * (1 - rate)**(G - k) * k / G * (1 - k / G), (k, 0, G))),
         (E_o[over(Âg(i)**2)], 1), (E_o[std(r) * r[i]], E_o[std(r)] * rate), (E_o[std(r)**2], rate * (1 - rate)),
-        (E_o[r[i] * r[j] * std(r)], E_o[mean(r)**2 * std(r)]), (wG(3, rate), 1), (wG(4, rate), sqrt(2)), (wG(2, rate), sqrt(2)),
+        (E_o[r[i] * r[j] * std(r)], E_o[mean(r)**2 * std(r)]), (E_o[r[i] * std(r)], E_o[G * mean(r) * std(r)]),
+        (E_o[r[i] * r[j] * std(r)], E_o[G**2 * mean(r)**2 * std(r)]), (E_o[sqrt(mean(r) + r[i])], E_o[sqrt((G + 1) * mean(r))]),
+        (wG(3, rate), 1), (wG(4, rate), sqrt(2)), (wG(2, rate), sqrt(2)),
         (wG(G, rate), sqrt(2))]),
     "gradients of p": (pass_fail, [
         (grad(rate), E_o[uo[i]]), (grad(rate), 0), (grad(rate**2), 2 * grad(rate)), (grad(1 - rate), grad(rate)),

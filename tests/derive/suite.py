@@ -36,7 +36,7 @@ HEAVY = {"iid/rloo-second-moment", "mdp/variance-of-score", "mdp/gae-unbiased", 
 ABOUT = {"sums": (Sums, Horizon), "softmax": (Softmax,), "samples": (IID,), "horizon": (Horizon,), "mdp": (On, IID),
          "names": (On,), "process": (On,), "carriers": (On,), "paths": (Paths,), "calculus": (Calculus,),
          "normal": (NormalPolicy,), "objective": (Objective,), "logits": (Logits, Completions), "groups": (Groups,),
-         "rewards": (Rewards,), "counts": (Counts,)}
+         "rewards": (Rewards,), "roots": (Rewards,), "counts": (Counts,)}
 
 
 def small(by):

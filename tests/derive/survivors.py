@@ -15,15 +15,21 @@ from . import book, opinion
 from .catalogue import CLAIMS
 
 FILE = Path(__file__).with_name("survivors.json")
+# Slow claims and definitions: only every n-th mutant.
 EVERY = {"iid/rloo-second-moment": 12, "iid/third-moment": 4, "mdp/gae-unbiased": 2, "gae/gradient-bias": 3, "gae/unbiased": 2,
          "softmax/total-variance": 2, "optimal-baseline-variance": 5, "trajectory-score": 3, "baseline-condition": 2,
-         "terms/objective-linear": 6, "ppo-linear": 6, "token-rewards-to-go": 6, "groups/gspo-gradient": 3,
-         "groups/grpo-gradient": 3, "groups/parts": 2, "groups/grpo-first-step": 2, "grpo-gradient": 3, "gspo-gradient": 3,
+         "terms/objective-linear": 6, "ppo-linear": 6, "token-rewards-to-go": 6, "groups/gspo-gradient": 7,
+         "groups/grpo-gradient": 6, "groups/parts": 4, "groups/grpo-first-step": 4, "grpo-gradient": 3, "gspo-gradient": 5,
          "grpo-parts": 2, "grpo-first-step": 2, "rloo-second-moment": 12, "grpo-utility": 2, "grpo-utility-eps": 2,
-         "grpo-advantage-eps-square": 2, "rewards/eps-square": 2, "rewards/letters": 3, "rewards/tower-lengths": 3,
-         "rewards/tower-square": 2, "rewards/utility-eps": 2, "L_PPO": 3, "L_max": 3, "L_min": 3, "Lold": 2,
-         "V": 2, "Q": 2, "A": 2, "V_old": 3, "Q_old": 2,
-         "Jgrpo": 4, "Jclip": 2, "m": 2, "Jdapo": 3, "Jdr": 2, "Jgspo": 3}   # slow claims and definitions: only every n-th mutant
+         "grpo-advantage-eps-square": 2, "rewards/eps-square": 2, "rewards/letters": 3, "rewards/tower-lengths": 5,
+         "rewards/tower-square": 4, "rewards/utility-eps": 2, "L_PPO": 3, "L_max": 3, "L_min": 3, "Lold": 2, "V": 2, "Q": 2,
+         "A": 2, "V_old": 3, "Q_old": 2, "Jgrpo": 4, "Jclip": 3, "m": 2, "Jdapo": 3, "Jdr": 2, "Jgspo": 3, "dapo-gradient": 4,
+         "groups/dapo-gradient": 7, "groups/centred-gradient": 4, "rewards/square-of-a-mean": 3, "gspo-grpo-weights": 2,
+         "rewards/binomial-power": 4, "rewards/tower": 3, "cispo-gradient": 3, "groups/cispo-gradient": 6,
+         "grpo-first-step-value": 3, "groups/grpo-value": 5, "rewards/rloo-square": 2, "groups/clip-higher": 5,
+         "groups/sequence-mean": 3, "groups/equal-rewards": 3, "groups/dr-grpo-gradient": 4, "Jcispo": 3, "length-tree-sum": 2,
+         "rewards/length-tree-sum": 4, "groups/clip-gradient": 5, "rewards/length-push": 3, "rewards/length-tree": 3,
+         "groups/token-mean": 2, "rewards/binomial-eps": 4, "Jrloo": 2}
 
 
 @functools.cache

@@ -61,7 +61,7 @@ class TestBook:
 
 class TestCatalogue:
     @pytest.mark.parametrize("stem", ["sums", "softmax", "iid", "horizon", "paths", "mdp", "gae", "induction", "groups",
-                                      "rewards"])
+                                      "rewards", "passk"])
     def test_mutants(self, stem, record_property, capsys):
         claims = [c for id, c in CLAIMS.items() if id.startswith(stem) and id != "iid/rloo-second-moment"]
         tally(claims, 5, record_property, capsys)

@@ -67,7 +67,7 @@ def test_every_rule_has_two_near_misses():
 @pytest.mark.parametrize("head", [rit, kit, mit, si, πoi, Jclip, Jgrpo, Jrloo, Jdr, Jdapo, Jgspo, Jcispo], ids=str)
 def test_a_definition_is_pinned_by_the_catalogue(head):
     """No mistake in a definition leaves all of these claims true."""
-    every = survivors.EVERY.get(STANDARD[head].name, 1)
+    every = 2 * survivors.EVERY.get(STANDARD[head].name, 1)       # (the claims of the book see twice as many)
     alive = [x for x in score_definition(head, list(CLAIMS.values()), every=every) if x.outcome == "survived"]
     assert not alive, [f"{x.kind}: {text(x.mutant)}" for x in alive]
 

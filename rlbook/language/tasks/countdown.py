@@ -9,12 +9,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
+from operator import index
 
 import torch
 
 from rlbook.returns import check_integer
 
 OPERATORS = "+-*/"
+MOST_TRIES = 20_000       # for one problem
 MOST_CHARACTERS = 200     # of an expression that is read
 TOKEN = re.compile(r"\s*(?:([0-9]+)|([-+*/()]))")
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -29,14 +31,20 @@ def problems(
     whole number from 1 to the argument `target`; solution: an expression with that value. A problem is made backwards: random
     numbers are joined by random operations until one is left, and thrown away if it is no target or a step was no whole
     number; so easy targets are more frequent than hard ones.
-    Raises ValueError for counts below 1 and sizes that are not two integers from 2 to 6 in order.
+    Raises ValueError for counts below 1, sizes that are not two integers from 2 to 6 in order, and settings that allow no
+    problem, or so few that 20 000 tries do not make one.
     """
     for name, value in (("count", count), ("largest", largest), ("target", target)):
         check_integer(name, value, 1)
     if not (isinstance(size, tuple) and len(size) == 2 and all(type(n) is int for n in size) and 2 <= size[0] <= size[1] <= 6):
         raise ValueError(f"size must be (fewest, most) numbers of a problem, from 2 to 6, got {size!r}")
     columns: dict[str, list] = {"prompt": [], "numbers": [], "target": [], "solution": []}
+    tries = 0
     while len(columns["prompt"]) < count:
+        if tries == MOST_TRIES:
+            raise ValueError(f"{MOST_TRIES} tries made no problem of size {size!r} with numbers up to largest = {largest} and "
+                             f"a target up to {target} that is none of them: give larger ones")
+        tries += 1
         many = size[0] + _below(size[1] - size[0] + 1, generator)
         numbers = [1 + _below(largest, generator) for _ in range(many)]
         value, expression = _join(numbers, generator)
@@ -44,6 +52,7 @@ def problems(
             row = {"prompt": prompt(numbers, value), "numbers": numbers, "target": value, "solution": expression}
             for name, entry in row.items():
                 columns[name].append(entry)
+            tries = 0
     return columns
 
 
@@ -79,9 +88,13 @@ def has_format(text: str) -> bool:
 
 
 def solves(expression: str | None, numbers: Sequence[int], target: int) -> bool:
-    """Whether the expression has that value, exactly, and is made of those numbers, each as often as it is given."""
+    """Whether the expression has that value, exactly, and is made of those numbers, each as often as it is given.
+
+    Raises ValueError for numbers and a target that are not whole, a text neither.
+    """
+    own, goal = [_whole("numbers", number) for number in numbers], _whole("target", target)
     found = evaluate(expression) if expression is not None else None
-    return found is not None and found[0] == target and Counter(found[1]) == Counter(numbers)
+    return found is not None and found[0] == goal and Counter(found[1]) == Counter(own)
 
 
 def answer_of(completion: str | list) -> str | None:
@@ -91,8 +104,16 @@ def answer_of(completion: str | list) -> str | None:
 
 
 def text_of(completion: str | list) -> str:
-    """The text of a completion: itself, or the content of a chat's last message."""
-    return completion if isinstance(completion, str) else completion[-1]["content"]
+    """The text of a completion: itself, or the content of a chat's last message; empty for none."""
+    return completion if isinstance(completion, str) else (completion[-1]["content"] or "") if completion else ""
+
+
+def _whole(name: str, value: object) -> int:
+    """The value as an integer, also of a tensor or an array with one entry, or a float without a fraction; else ValueError."""
+    try:
+        return int(value) if isinstance(value, float) and value.is_integer() else index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be whole numbers, got {value!r:.60}") from None
 
 
 # ---- arithmetic
