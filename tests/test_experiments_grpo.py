@@ -125,8 +125,8 @@ def test_work_counts_a_backward_pass_twice():
 def test_seconds_and_peak_are_measured(base):
     settings = {**TINY, "num_generations": 4}
     rates = cost.seconds_per_token(base, repeats=1)
-    assert 0 < rates["read"] < 0.01 and 0 < rates["learn"] < 0.01
-    found = cost.cost_of_step(base, 0, settings, {"read": 1e-6, "decode": 1e-5, "learn": 1e-4, "rest": 1e-3}, num_steps=2)
+    assert 0 < rates["read"] < 0.01 and 0 < rates["learn"] < 0.01 and 0 < rates["learn_shared"] < 0.01
+    found = cost.cost_of_step(base, 0, settings, {"read": 1e-6, "decode": 1e-5, "learn_shared": 1e-4, "rest": 1e-3}, num_steps=2)
     assert found["tokens"] == found["tokens_counted"] and found["bytes"] == found["bytes_counted"] and found["seconds"] > 0
     assert found["seconds_predicted"] == pytest.approx(28e-6 + 48e-5 + 76e-4 + 1e-3, rel=1e-3)
     gradients_and_keys = 4 * 132_736 + 16 * 10 * 2 * 2 * 64 * 4

@@ -19,10 +19,11 @@ from rlbook.language.model import backbone_and_head
 from rlbook.language.policy import Policy
 from rlbook.language.ppo import ppo
 from rlbook.language.result import Result
+from rlbook.language.rewards import score
 from rlbook.language.sampling import generate
 from rlbook.language.scoring import token_logprobs
 from rlbook.language.tasks import addition
-from rlbook.language.tokenizer import decode, encode_prompts
+from rlbook.language.tokenizer import decode, encode_prompts, real_tokens
 
 SEEDS, NUM_STEPS = range(2), 12
 SETTINGS = {"batch_size": 512, "max_completion_length": addition.ANSWER_LENGTH, "num_mini_batches": 1}
@@ -104,10 +105,12 @@ def work(tokens: dict[str, int]) -> int:
 
 def predicted_seconds(tokens: dict[str, int], rates: dict[str, float]) -> float:
     """Seconds of a step: tokens times seconds per token, read at once, sampled one by one, or learned from (forward and back),
-    and what is no pass, the same for every algorithm."""
+    and what is no pass, the same for every algorithm. Where groups share prompts (GRPO: no critic, so no values), a token
+    that is learned from has a rate of its own."""
     read = tokens["prefill"] + tokens["reference"] + tokens["values"]
     learned = tokens["forward"] + tokens["critic_forward"]
-    return read * rates["read"] + tokens["decode"] * rates["decode"] + learned * rates["learn"] + rates["rest"]
+    learn = rates["learn"] if tokens["values"] else rates["learn_shared"]
+    return read * rates["read"] + tokens["decode"] * rates["decode"] + learned * learn + rates["rest"]
 
 
 # ---- counts
@@ -188,17 +191,19 @@ def step_seconds(base: Policy, seed: int, settings: dict, num_steps: int) -> flo
 
 
 def seconds_per_token(policy: Policy, repeats: int = 5) -> dict[str, float]:
-    """CPU seconds per token of the three things that networks do, at the sizes of the task: read, decode, learn.
+    """CPU seconds per token of what networks do, at the sizes of the task: read, decode, learn, learn_shared.
 
-    read: a forward pass of 512 prompts with completions; learn: the same with its backward pass; decode: one token for each
-    of 512 rows on a cache, what `generate` takes longer for C tokens than for one. And rest, per step: 512 prompts to ids, 512
-    completions to text, their rewards, and Adam. Each from the fastest of `repeats` runs, by turns, since other work on the
-    machine only ever slows one down.
+    read: a forward pass of 512 prompts with completions; learn: the same with its backward pass; learn_shared: that of 64
+    prompts, and of eight completions behind each; decode: one token for each of 512 rows on a cache, what `generate` takes
+    longer for C tokens than for one. And rest, per step: 512 prompts to ids, 512 completions to text, `score`, and Adam.
+    Each from the fastest of `repeats` runs, by turns, since other work on the machine only ever slows one down.
     """
     problems, length = training_prompts(0, 512), addition.ANSWER_LENGTH
     policy = Policy(copy.deepcopy(policy.model), policy.tokenizer)
     ids, mask = encode_prompts(policy.tokenizer, problems["prompt"])
     drawn, adam = generate(policy.model, ids, mask, length), torch.optim.Adam(policy.model.parameters(), lr=1e-8)
+    groups = len(ids) // 8
+    prompt_of = torch.arange(groups).repeat_interleave(8)
 
     def read() -> None:
         with torch.no_grad():
@@ -208,6 +213,10 @@ def seconds_per_token(policy: Policy, repeats: int = 5) -> dict[str, float]:
         policy.model.zero_grad()
         token_logprobs(policy.model, ids, mask, drawn.ids, drawn.mask)[0].sum().backward()
 
+    def learn_shared() -> None:
+        policy.model.zero_grad()
+        token_logprobs(policy.model, ids[:groups], mask[:groups], drawn.ids, drawn.mask, prompt_of=prompt_of)[0].sum().backward()
+
     def sample_one() -> None:
         generate(policy.model, ids, mask, 1)
 
@@ -216,15 +225,18 @@ def seconds_per_token(policy: Policy, repeats: int = 5) -> dict[str, float]:
 
     def rest() -> None:
         encode_prompts(policy.tokenizer, problems["prompt"])
-        addition.exact_match(None, decode(policy.tokenizer, drawn.ids, drawn.mask), answers=problems["answers"])
+        texts, rows = decode(policy.tokenizer, drawn.ids, drawn.mask), real_tokens(drawn.ids, drawn.mask)
+        own, columns = real_tokens(ids, mask), {"answers": problems["answers"]}
+        score([addition.exact_match], problems["prompt"], texts, rows, columns, prompt_ids=own)
         adam.step()
 
-    functions = (read, learn, sample_one, sample_all, rest)
+    functions = (read, learn, learn_shared, sample_one, sample_all, rest)
     rounds = [[cpu_seconds(function) for function in functions] for _ in range(repeats)]
-    reading, learning, one, every, other = (min(column) for column in zip(*rounds, strict=True))
+    reading, learning, sharing, one, every, other = (min(column) for column in zip(*rounds, strict=True))
     tokens = len(ids) * (ids.shape[1] + length)
-    return {"read": reading / tokens, "learn": learning / tokens, "decode": (every - one) / (len(ids) * (length - 1)),
-            "rest": other}
+    behind = len(ids) * (length - 1)
+    return {"read": reading / tokens, "learn": learning / tokens, "decode": (every - one) / behind, "rest": other,
+            "learn_shared": sharing / (groups * ids.shape[1] + behind)}
 
 
 def cpu_seconds(function: Callable[[], None]) -> float:

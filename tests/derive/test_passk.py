@@ -46,7 +46,7 @@ def test_most_near_misses_come_with_a_counterexample():
     assert sum(judge(by, [pair]) == "refuted" for by, *pair in cases) > 0.9 * len(cases)
 
 
-@pytest.mark.parametrize("case", near_misses_passk.MEANINGLESS, ids=str)
+@pytest.mark.parametrize("case", near_misses_passk.MEANINGLESS, ids=lambda case: f"{case[1]} = {case[2]}")
 def test_what_means_nothing_is_refused(case):
     by, lhs, rhs = case
     with pytest.raises((IllFormed, Undecided)):

@@ -202,7 +202,8 @@ def test_but_what_vanishes_with_it_is():
     assert any_group(std(r) / std_sample(r), sqrt((G - 1) / G)) == 0          # (no mean: where neither is 0)
 
 
-@pytest.mark.parametrize("by", [any_group, pass_fail, any_size, any_sample, Objective(), Logits(), whole_trajectory], ids=str)
+@pytest.mark.parametrize("by", [any_group, pass_fail, any_size, any_sample, Objective(), Logits(), whole_trajectory],
+                         ids=lambda by: type(by).__name__)
 def test_under_a_sum_nothing_is_cancelled_that_may_be_zero(by):
     for low, high, known in ((0, G, False), (1, G, True), (-G, -1, True), (-1, G, False)):
         lhs, rhs = Σ((k + k**2) / k, (k, low, high)), Σ(1 + k, (k, low, high))
