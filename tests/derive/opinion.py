@@ -11,6 +11,7 @@ from rlbook.derive.gaussian import Gaussian
 from rlbook.derive.groups import Groups
 from rlbook.derive.induction import Induction
 from rlbook.derive.logits import Logits
+from rlbook.derive.mutate import ILL_FORMED
 from rlbook.derive.objective import Objective
 from rlbook.derive.rewards import Rewards
 from rlbook.derive.samples import IID
@@ -78,6 +79,17 @@ def _agrees_in(world, pairs):
     except (IndexError, IllFormed):                    # a state where an action belongs: three actions, two states
         return None
     return None if any(gap != gap for gap in gaps) else max(gaps) < TOLERANCE
+
+
+def tells_apart(by, lhs, rhs):
+    """Whether the two sides differ in some world in which both mean something."""
+    gaps = []
+    for world in worlds(by):
+        try:
+            gaps.append(world.gap(lhs, rhs))
+        except ILL_FORMED:
+            continue
+    return any(not gap < TOLERANCE for gap in gaps)
 
 
 def other_book(by, definitions):

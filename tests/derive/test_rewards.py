@@ -27,14 +27,6 @@ from .test_mutation import examine_claim
 CASES = [(rule, by, *pair) for rule, (by, pairs) in NEAR_MISSES.items() for pair in pairs]
 
 
-@pytest.fixture
-def own_book():
-    before = dict(BOOK)
-    yield
-    BOOK.clear()
-    BOOK.update(before)
-
-
 @pytest.mark.parametrize("id", CLAIMS)
 def test_it_is_proved_and_true(id):
     one = CLAIMS[id]

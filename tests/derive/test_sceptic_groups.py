@@ -26,7 +26,6 @@ from rlbook.derive.advantages import (
     uo,
     wG,
 )
-from rlbook.derive.claims import BOOK
 from rlbook.derive.decide import any_group, any_sample, any_size, any_trajectory, pass_fail, softmax, whole_trajectory
 from rlbook.derive.groups import Groups
 from rlbook.derive.grpo import E_group, Jclip, Âi, Âit, before, kit, length, o, rit, si
@@ -70,12 +69,7 @@ chance = binomial(G, k) * rate**k * (1 - rate)**(G - k)
 over = Σ(Âg(i)**2, (i, 1, G)) / G
 
 
-@pytest.fixture(autouse=True)
-def own_book():
-    before = dict(BOOK)
-    yield
-    BOOK.clear()
-    BOOK.update(before)
+pytestmark = pytest.mark.usefixtures("own_book")
 
 
 def refused(by, lhs, rhs):
